@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The vocabulary that every part of tsutsumi shares.
+//!
+//! Names, controls and verdicts, and the two halves of a probe: what is asked and what was seen. Nothing here
+//! reads a clock, opens a socket or knows Kubernetes, so every other crate may use it.
+
+mod control;
+mod name;
+mod probe;
+mod verdict;
+
+pub use control::{ControlId, ControlState, UnknownControl, Vantage};
+pub use name::{DomainName, NameError};
+pub use probe::{
+    Ask, DnsAnswer, DnsQuestion, Endpoint, Failure, MetricName, MetricSample, Observation, Port, Probe,
+    QueryClass, QueryType, Rcode, Saw, Transport,
+};
+pub use verdict::{Evidence, Verdict};

@@ -1,0 +1,168 @@
+//! Checked values: one declaration gives parser, schema and an example that is also a test.
+
+use std::{fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// The text is not a value of the wanted kind.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{value}` is not {wanted}, for example `{example}`")]
+pub struct ValueError {
+    value: String,
+    wanted: &'static str,
+    example: &'static str,
+}
+
+/// Declares a string type whose schema and parser agree.
+macro_rules! checked_string {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $wanted:literal, example $example:literal, max $max:literal,
+     pattern $pattern:literal, |$text:ident| $parse:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name($inner);
+
+        impl $name {
+            /// A valid value, as documentation.
+            pub const EXAMPLE: &'static str = $example;
+
+            /// The value, parsed.
+            #[must_use]
+            pub const fn get(self) -> $inner {
+                self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ValueError;
+
+            fn from_str($text: &str) -> Result<Self, ValueError> {
+                let parsed: Option<$inner> = $parse;
+                parsed.map(Self).ok_or_else(|| ValueError {
+                    value: $text.to_owned(),
+                    wanted: $wanted,
+                    example: $example,
+                })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ValueError;
+
+            fn try_from(text: String) -> Result<Self, ValueError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "maxLength": $max,
+                    "pattern": $pattern,
+                })
+            }
+        }
+    };
+}
+
+checked_string! {
+    /// A network in CIDR notation, its host bits clear.
+    Cidr(ipnet::IpNet),
+    "a network in CIDR notation with clear host bits",
+    example "203.0.113.0/24", max 43,
+    pattern r"^[0-9a-fA-F:.]+/[0-9]{1,3}$",
+    |text| text.parse::<ipnet::IpNet>().ok().filter(|net| net.trunc() == *net)
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+checked_string! {
+    /// A length of time, a whole number with one unit: `s`, `m`, `h` or `d`.
+    Period(std::time::Duration),
+    "a whole number followed by s, m, h or d",
+    example "5m", max 8,
+    pattern r"^[1-9][0-9]{0,5}[smhd]$",
+    |text| period(text)
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (number, unit) = [(86_400, 'd'), (3_600, 'h'), (60, 'm')]
+            .into_iter()
+            .find(|(size, _)| seconds.is_multiple_of(*size))
+            .map_or((seconds, 's'), |(size, unit)| (seconds / size, unit));
+        write!(f, "{number}{unit}")
+    }
+}
+
+/// Parses what [`Period`] prints.
+fn period(text: &str) -> Option<std::time::Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let size = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let canonical = (1..=6).contains(&number.len())
+        && !number.starts_with('0')
+        && number.bytes().all(|digit| digit.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| canonical)?;
+    Some(std::time::Duration::from_secs(number * size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_parse_and_print_as_they_are() {
+        assert_eq!(Cidr::EXAMPLE.parse::<Cidr>().unwrap().to_string(), Cidr::EXAMPLE);
+        assert_eq!(
+            Period::EXAMPLE.parse::<Period>().unwrap().to_string(),
+            Period::EXAMPLE
+        );
+    }
+
+    #[test]
+    fn host_bits_are_refused_and_the_error_shows_what_would_be_right() {
+        let error = "203.0.113.7/24".parse::<Cidr>().unwrap_err().to_string();
+        assert!(
+            error.contains("203.0.113.7/24") && error.contains("203.0.113.0/24"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn periods_have_one_unit() {
+        for text in [
+            "", "m", "5", "5 m", "05m", "+5m", "1h30m", "0s", "5w", "1234567s", "é",
+        ] {
+            assert!(text.parse::<Period>().is_err(), "{text:?}");
+        }
+        assert_eq!("92d".parse::<Period>().unwrap().get().as_secs(), 92 * 86_400);
+        assert_eq!("90s".parse::<Period>().unwrap().to_string(), "90s");
+    }
+}
