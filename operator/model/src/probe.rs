@@ -197,9 +197,10 @@ pub struct DnsAnswer {
     pub answer_bytes: u32,
     /// Records in the answer section.
     pub answers: u16,
-    /// What the server calls itself (RFC 5001), where it is printable ASCII; anything else comes as hexadecimal.
+    /// What the server calls itself (RFC 5001), where it is printable ASCII; anything else comes as hexadecimal. At most
+    /// the first 128 octets of it.
     pub nsid: Option<String>,
-    /// The codes of extended errors (RFC 8914).
+    /// The codes of extended errors (RFC 8914), at most the first 16.
     pub extended_errors: Vec<u16>,
 }
 
@@ -217,15 +218,20 @@ pub struct MetricSample {
 /// Why there is no answer, from a closed set: never the text of an error, which could carry foreign bytes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Failure {
+    /// The peer took the connection and ended it without an answer.
+    Closed,
     /// The peer, or something on the path, said that nobody listens.
     ConnectionRefused,
     /// What came back was not an answer to the question.
     Malformed,
     /// The egress rules do not let a probe go there.
     NotPermitted,
-    /// Nothing came back in time.
+    /// Nothing came back, though the whole time was waited.
     Timeout,
-    /// No route, or another error of the network.
+    /// The batch ran out of time, so the target was not asked, or not waited for: this says nothing about it and must
+    /// never be read as silence.
+    Unfinished,
+    /// No route, or another error of the network or of the prober's own host: no evidence about the target either.
     Unreachable,
 }
 
