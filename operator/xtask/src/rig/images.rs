@@ -1,0 +1,60 @@
+//! The images the cluster runs: packed here and loaded into its runtime, since there is no registry.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::containerd;
+use super::state::ROOT;
+use crate::image::{self, Entry, Image, NOBODY};
+use crate::tools::Version;
+
+/// The pods' holding process.
+pub(crate) const PAUSE: &str = "e2e.local/pause:1";
+
+/// Name of the image of one CoreDNS release; the version can be read from it.
+pub(crate) fn coredns_name(version: &Version) -> String {
+    format!("e2e.local/coredns:{version}")
+}
+
+/// Packs and loads the holding process.
+pub(crate) fn import_pause() -> Result<()> {
+    let program = Path::new(ROOT).join("pause");
+    image::pause(&program)?;
+    import(
+        "pause",
+        &Image {
+            name: PAUSE,
+            user: NOBODY,
+            entrypoint: "/pause",
+            files: vec![Entry {
+                path: "/pause",
+                source: program,
+                binds_low_ports: false,
+            }],
+        },
+    )
+}
+
+/// Packs and loads one CoreDNS, shaped like upstream's image: no shell, no root, one capability on the file.
+pub(crate) fn import_coredns(binary: PathBuf, version: &Version) -> Result<()> {
+    import(
+        &format!("coredns-{version}"),
+        &Image {
+            name: &coredns_name(version),
+            user: NOBODY,
+            entrypoint: "/coredns",
+            files: vec![Entry {
+                path: "/coredns",
+                source: binary,
+                binds_low_ports: true,
+            }],
+        },
+    )
+}
+
+fn import(file: &str, image: &Image<'_>) -> Result<()> {
+    let archive = Path::new(ROOT).join("images").join(format!("{file}.tar"));
+    image.write(&archive)?;
+    containerd::import(&archive)
+}

@@ -1,0 +1,285 @@
+//! A real cluster on this machine, from bare programs, without a container engine or a registry: one node, the
+//! machine's address families, cluster DNS as a platform installs it, and a client outside.
+//!
+//! There is one rig per machine. `up` first clears what an earlier run recorded; `down` leaves nothing.
+
+mod clear;
+mod containerd;
+mod control_plane;
+mod coredns;
+pub(crate) mod facts;
+mod images;
+mod kubelet;
+mod network;
+mod pki;
+mod state;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use self::facts::{Facts, NodeAddresses, Own};
+use self::state::{Journal, MARK, Process, ROOT, Record};
+use crate::run::{self, step};
+use crate::tools::{self, Cache, Version, system};
+
+pub(crate) use self::coredns::platform_writer;
+
+/// Which installer's cluster DNS the rig carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Platform {
+    /// The Corefile belongs to the administrator.
+    Kubeadm,
+    /// The Corefile belongs to the platform, which restores it; additions go into `coredns-custom`.
+    #[value(name = "k3s")]
+    K3s,
+}
+
+/// How to bring the rig up.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// `CoreDNS` release that serves the cluster
+    #[arg(long, default_value = tools::COREDNS)]
+    pub(crate) coredns: Version,
+    /// Kubernetes release
+    #[arg(long, default_value = tools::KUBERNETES)]
+    pub(crate) kubernetes: Version,
+    /// Whose cluster DNS to imitate
+    #[arg(long, value_enum, default_value = "kubeadm")]
+    pub(crate) platform: Platform,
+    /// Use this cluster instead of starting one; only the names that tests ask for are created in it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Leave cluster DNS without the `NodePort` that outside clients reach
+    #[arg(long)]
+    pub(crate) no_expose: bool,
+    /// Interval and jitter of `CoreDNS`' reload; empty for its default of 30 seconds
+    #[arg(long, default_value = "2s 1s", value_parser = reload)]
+    pub(crate) reload: Reload,
+}
+
+/// The arguments of `reload`, or none.
+pub(crate) type Reload = Option<String>;
+
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a fallible parser")]
+fn reload(text: &str) -> Result<Reload, std::convert::Infallible> {
+    Ok(Some(text.trim())
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned))
+}
+
+/// A rig that is being started.
+pub(crate) struct Rig {
+    journal: Journal,
+    node: NodeAddresses,
+    kubernetes: PathBuf,
+    coredns: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+/// Starts everything; what it took is printed step by step.
+pub(crate) fn up(options: &Options) -> Result<Facts> {
+    if let Some(kubeconfig) = &options.kubeconfig {
+        return adopt(kubeconfig, options);
+    }
+    system::require_root()?;
+    system::ensure()?;
+    let cache = Cache::open()?;
+    let kubernetes = tools::kubernetes::folder(&cache, &options.kubernetes)?;
+    let coredns = tools::coredns::binary(&cache, &options.coredns)?;
+    let helm = tools::helm::binary(&cache)?;
+    step("cleared what an earlier run left", clear::clear)?;
+    let mut record = Record {
+        boot: state::boot()?,
+        ..Record::default()
+    };
+    network::survey(&mut record)?;
+    let node = NodeAddresses::find()?;
+    let kubeconfig = Path::new(ROOT).join("pki/admin.kubeconfig");
+    let mut rig = Rig {
+        journal: Journal::start(record)?,
+        node,
+        kubernetes,
+        coredns,
+        kubeconfig,
+    };
+    let pki = pki::Pki::make(node)?;
+    step("network and container runtime", || {
+        network::make(&mut rig)?;
+        containerd::start(&mut rig)?;
+        coredns::start_upstream(&mut rig)?;
+        images::import_pause()
+    })?;
+    step("control plane", || control_plane::start(&mut rig, &pki))?;
+    step("node", || kubelet::start(&mut rig, &pki))?;
+    step("cluster DNS", || coredns::install(&mut rig, options))?;
+    step("names for tests", || {
+        coredns::fixtures(&|arguments, input| rig.feed(arguments, input), !options.no_expose)
+    })?;
+    let platform = match options.platform {
+        Platform::Kubeadm => "kubeadm",
+        Platform::K3s => "k3s",
+    };
+    let own = Own {
+        node,
+        platform: platform.to_owned(),
+        kubernetes: rig.kubernetes.clone(),
+        helm,
+        coredns: rig.coredns.clone(),
+        socket: containerd::socket(),
+    };
+    let facts = Facts {
+        kubeconfig: rig.kubeconfig.clone(),
+        own: Some(own),
+    };
+    rig.journal.note(|record| record.facts = Some(facts.clone()))?;
+    Ok(facts)
+}
+
+/// Takes everything away again.
+pub(crate) fn down() -> Result<()> {
+    step("cleared the rig", clear::clear)
+}
+
+/// What a suite needs to know of the running rig.
+pub(crate) fn facts() -> Result<Facts> {
+    Journal::earlier()?
+        .and_then(|record| record.facts)
+        .context("no rig is up on this machine: start one with `cargo xtask cluster up`")
+}
+
+/// Loads an image archive into the rig's runtime.
+pub(crate) fn import(archive: &Path) -> Result<()> {
+    require_own()?;
+    containerd::import(archive)
+}
+
+/// Makes one more `CoreDNS` release available to Pods; returns the image's name.
+pub(crate) fn import_coredns(version: &Version) -> Result<String> {
+    require_own()?;
+    images::import_coredns(tools::coredns::binary(&Cache::open()?, version)?, version)?;
+    Ok(images::coredns_name(version))
+}
+
+fn require_own() -> Result<Own> {
+    facts()?
+        .own
+        .context("the cluster is not the rig's own, so images have to reach it in its own way")
+}
+
+fn adopt(kubeconfig: &Path, options: &Options) -> Result<Facts> {
+    let kubeconfig = kubeconfig
+        .canonicalize()
+        .with_context(|| format!("finding {}", kubeconfig.display()))?;
+    clear::clear()?;
+    let kubectl = tools::kubernetes::folder(&Cache::open()?, &options.kubernetes)?.join("kubectl");
+    let run = |arguments: &[&str], input: &str| {
+        feed(
+            run::command(&kubectl)
+                .arg("--kubeconfig")
+                .arg(&kubeconfig)
+                .args(arguments),
+            input,
+        )
+    };
+    step("names for tests", || coredns::fixtures(&run, !options.no_expose))?;
+    let facts = Facts {
+        kubeconfig,
+        own: None,
+    };
+    Journal::start(Record {
+        boot: state::boot()?,
+        facts: Some(facts.clone()),
+        netns_mounted: true,
+        ..Record::default()
+    })?;
+    Ok(facts)
+}
+
+impl Rig {
+    /// Starts a process that outlives this one, in a session of its own, with its output in the rig's log folder.
+    fn spawn(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        let logs = Path::new(ROOT).join("log");
+        fs::create_dir_all(&logs)?;
+        let log = File::create(logs.join(format!("{name}.log")))
+            .with_context(|| format!("creating {name}'s log"))?;
+        let mut detached = run::command("setsid");
+        detached
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env(MARK, ROOT)
+            .current_dir(ROOT);
+        detached.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        detached.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let pid = detached.spawn().with_context(|| format!("starting {name}"))?.id();
+        let start = clear::start_of(pid).with_context(|| format!("{name} ended at once; see its log"))?;
+        self.journal.note(|record| {
+            record.processes.push(Process {
+                name: name.to_owned(),
+                pid,
+                start,
+            })
+        })
+    }
+
+    /// One of Kubernetes' programs.
+    fn program(&self, name: &str) -> Command {
+        run::command(self.kubernetes.join(name))
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.alive()?;
+        run::output(
+            self.program("kubectl")
+                .arg("--kubeconfig")
+                .arg(&self.kubeconfig)
+                .args(arguments),
+        )
+    }
+
+    fn feed(&self, arguments: &[&str], input: &str) -> Result<String> {
+        feed(
+            self.program("kubectl")
+                .arg("--kubeconfig")
+                .arg(&self.kubeconfig)
+                .args(arguments),
+            input,
+        )
+    }
+
+    /// The value for the machine's families: one, or both with a comma.
+    fn families(&self, v4: &str, v6: &str) -> String {
+        if self.node.v6.is_some() {
+            format!("{v4},{v6}")
+        } else {
+            v4.to_owned()
+        }
+    }
+
+    /// A part that ended is the reason for whatever is waited for.
+    fn alive(&self) -> Result<()> {
+        for process in &self.journal.record().processes {
+            if clear::start_of(process.pid) != Some(process.start) {
+                let log = fs::read_to_string(Path::new(ROOT).join(format!("log/{}.log", process.name)));
+                let log = log.unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(15).collect();
+                bail!(
+                    "{} ended:\n{}",
+                    process.name,
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn feed(command: &mut Command, input: &str) -> Result<String> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(input.as_bytes())?;
+    std::io::Seek::rewind(&mut file)?;
+    run::fed(command, file)
+}
