@@ -1,0 +1,109 @@
+{{/* Names are fixed: policies are cluster-scoped, so one release serves a cluster, and roles name their objects. */}}
+
+{{- define "tsutsumi.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of every object. */}}
+{{- define "tsutsumi.labels" -}}
+app.kubernetes.io/name: tsutsumi
+app.kubernetes.io/part-of: tsutsumi
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* What selects a part's pods; call with the part's name. Never changes: a Deployment's selector is immutable. */}}
+{{- define "tsutsumi.selector" -}}
+app.kubernetes.io/name: tsutsumi
+app.kubernetes.io/component: {{ . }}
+{{- end -}}
+
+{{/* Labels of a part's pods; call with (dict "root" $ "component" "…"). */}}
+{{- define "tsutsumi.podLabels" -}}
+{{ include "tsutsumi.selector" .component }}
+app.kubernetes.io/part-of: tsutsumi
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- end -}}
+
+{{- define "tsutsumi.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "tsutsumi.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "tsutsumi.adminProbes" -}}
+livenessProbe:
+  httpGet: {path: /livez, port: admin}
+  periodSeconds: 10
+  timeoutSeconds: 2
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: admin}
+  periodSeconds: 5
+  timeoutSeconds: 2
+{{- end -}}
+
+{{/* Where a part's pods may run; call with (dict "values" .Values.part "component" "…"). */}}
+{{- define "tsutsumi.placement" -}}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .values.affinity }}
+affinity:
+  {{- toYaml .values.affinity | nindent 2 }}
+{{- else if gt (int .values.replicas) 1 }}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "tsutsumi.selector" .component | nindent 14 }}
+{{- end }}
+{{- if gt (int .values.replicas) 1 }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: topology.kubernetes.io/zone
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "tsutsumi.selector" .component | nindent 8 }}
+{{- end }}
+{{- end -}}
+
+{{/* An address and port, the address in brackets when it is IPv6; call with a vantage. */}}
+{{- define "tsutsumi.socket" -}}
+{{- if contains ":" .address -}}
+[{{ .address }}]:{{ .port }}
+{{- else -}}
+{{ .address }}:{{ .port }}
+{{- end -}}
+{{- end -}}
+
+{{/* One address as a network; call with the address. */}}
+{{- define "tsutsumi.host" -}}
+{{ . }}{{ if contains ":" . }}/128{{ else }}/32{{ end }}
+{{- end -}}
