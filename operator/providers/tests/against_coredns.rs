@@ -1,0 +1,163 @@
+//! The corpus, judged by the CoreDNS binary that `TSUTSUMI_COREDNS` names.
+//!
+//! CoreDNS has no way to check a file without serving it. So it is started, and what it says first decides: its
+//! banner means that it serves; a message tells at which stage it stopped. Errors of plugins carry `plugin/NAME:`,
+//! those of the grammar say `Error during parsing` or `Syntax error` without it. Everything that gets as far as a
+//! plugin, an address or a socket has passed the grammar.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings, config_hash};
+
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Accepts,
+    Rejects(String),
+}
+
+#[test]
+fn the_corpus_is_judged_alike() {
+    let binary = binary();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for file in corpus() {
+        let real = judge(&binary, &file);
+        let ours = Corefile::parse_with(&std::fs::read_to_string(&file).unwrap(), &surroundings());
+        count += 1;
+        if ours.is_ok() != (real == Verdict::Accepts) {
+            wrong.push(format!(
+                "{}: CoreDNS {real:?}, here {:?}",
+                file.display(),
+                ours.err()
+            ));
+        }
+    }
+    assert!(count >= 40, "only {count} files were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_hash_is_predicted() {
+    let binary = binary();
+    let mut compared = 0;
+    for file in corpus()
+        .iter()
+        .filter(|file| file.to_string_lossy().contains("hash-"))
+    {
+        let text = std::fs::read_to_string(file).unwrap();
+        let predicted = config_hash(&Corefile::parse_with(&text, &surroundings()).unwrap()).unwrap();
+        let (_, output) = first_words(&binary, file, "SHA512 = ");
+        let logged = output
+            .rsplit_once("SHA512 = ")
+            .map(|(_, hash)| hash.trim().to_owned());
+        assert_eq!(logged, Some(predicted), "{}: {output}", file.display());
+        compared += 1;
+    }
+    assert!(compared >= 2, "only {compared} files were compared");
+}
+
+fn judge(binary: &OsString, file: &Path) -> Verdict {
+    let (serves, output) = first_words(binary, file, "CoreDNS-1.");
+    let grammar = |line: &&str| {
+        !line.contains("plugin/")
+            && !line.contains("Unknown directive")
+            && (line.contains("Error during parsing: ") || line.contains("Syntax error: "))
+    };
+    match output.lines().find(grammar) {
+        Some(line) if !serves => Verdict::Rejects(line.to_owned()),
+        _ => Verdict::Accepts,
+    }
+}
+
+/// Runs CoreDNS until it says `until` or ends. Returns whether it said so, and all that it said.
+fn first_words(binary: &OsString, file: &Path, until: &str) -> (bool, String) {
+    let mut child = Command::new(binary)
+        .args(["-dns.port", "0", "-conf"])
+        .arg(file)
+        .current_dir(file.parent().unwrap())
+        .env_clear()
+        .envs(environment())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (lines, said) = mpsc::channel();
+    let streams: [Box<dyn Read + Send>; 2] = [
+        Box::new(child.stdout.take().unwrap()),
+        Box::new(child.stderr.take().unwrap()),
+    ];
+    for stream in streams {
+        let lines = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+    }
+    drop(lines);
+    let mut output = String::new();
+    let mut found = false;
+    for line in said {
+        found |= line.contains(until);
+        output.push_str(&line);
+        output.push('\n');
+        if found {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    (found, output)
+}
+
+fn binary() -> OsString {
+    std::env::var_os("TSUTSUMI_COREDNS").expect("TSUTSUMI_COREDNS must name a CoreDNS binary")
+}
+
+fn environment() -> BTreeMap<String, String> {
+    [
+        ("CORPUS_KEY", ".:0"),
+        ("CORPUS_ARG", "30"),
+        ("CORPUS_DIRECTIVE", "errors"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn surroundings() -> Surroundings {
+    let directory = corpus_directory().join("accepts");
+    let files = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "part"));
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let files = files
+        .map(|path| (name(&path), std::fs::read_to_string(&path).unwrap()))
+        .collect();
+    Surroundings {
+        files,
+        env: Some(environment()),
+        complete: true,
+    }
+}
+
+fn corpus_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/corpus")
+}
+
+fn corpus() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for directory in ["accepts", "rejects"] {
+        for entry in std::fs::read_dir(corpus_directory().join(directory)).unwrap() {
+            files.push(entry.unwrap().path());
+        }
+    }
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "corefile"));
+    files.sort();
+    files
+}
