@@ -6,9 +6,14 @@
 )]
 
 mod cluster;
+#[cfg(test)]
+mod crate_table;
+mod dns;
+mod generate;
 mod image;
 mod rig;
 mod run;
+mod test;
 mod tools;
 
 use std::process::ExitCode;
@@ -23,8 +28,20 @@ enum Command {
     /// A real cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Write the files that are made from code
+    Generate {
+        /// Write nothing; fail where a file has drifted
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the operator's image, and load it into the rig where one is up
     Image,
+    /// Ask a DNS server one question
+    Query(dns::Question),
+    /// Run everything that CI runs
+    Test(test::Options),
+    /// Build or find every program that the rig and its suite run
+    Tools,
 }
 
 fn main() -> ExitCode {
@@ -40,6 +57,7 @@ fn main() -> ExitCode {
 fn perform(command: Command) -> Result<()> {
     match command {
         Command::Cluster(command) => cluster::run(&command),
+        Command::Generate { check } => generate::run(check),
         Command::Image => {
             let (archive, name) = image::operator()?;
             println!("{name} in {}", archive.display());
@@ -49,5 +67,8 @@ fn perform(command: Command) -> Result<()> {
                 Ok(())
             }
         }
+        Command::Query(question) => dns::run(&question),
+        Command::Test(options) => test::run(&options),
+        Command::Tools => tools::all(),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn start_upstream(rig: &mut Rig) -> Result<()> {
     fs::write(&corefile, UPSTREAM.replace("{addresses}", &addresses))?;
     rig.spawn(
         "upstream",
-        run::command(&rig.coredns.clone()).arg("-conf").arg(corefile),
+        run::command(rig.coredns.clone()).arg("-conf").arg(corefile),
     )
 }
 

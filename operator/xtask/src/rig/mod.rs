@@ -27,6 +27,7 @@ use crate::run::{self, step};
 use crate::tools::{self, Cache, Version, system};
 
 pub(crate) use self::coredns::platform_writer;
+pub(crate) use self::state::ROOT as FOLDER;
 
 /// Which installer's cluster DNS the rig carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -221,7 +222,7 @@ impl Rig {
                 name: name.to_owned(),
                 pid,
                 start,
-            })
+            });
         })
     }
 

@@ -52,6 +52,7 @@ pub(crate) fn survey(record: &mut Record) -> Result<()> {
         .map(|entry| entry.path());
     let fixed = [
         "/var/lib/cni",
+        "/var/lib/kubelet",
         "/run/containerd",
         "/var/log/containers",
         "/sys/fs/cgroup/kubepods",

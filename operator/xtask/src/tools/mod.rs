@@ -59,6 +59,17 @@ impl fmt::Display for Version {
     }
 }
 
+/// Builds or finds everything that the rig and its suite run, one after the other: each build fills the machine.
+pub(crate) fn all() -> Result<()> {
+    system::ensure()?;
+    let cache = Cache::open()?;
+    kubernetes::folder(&cache, &KUBERNETES.parse()?)?;
+    for version in [COREDNS, COREDNS_LEAKING, COREDNS_NEWEST] {
+        coredns::binary(&cache, &version.parse()?)?;
+    }
+    helm::binary(&cache).map(drop)
+}
+
 /// The folder of built programs.
 pub(crate) struct Cache {
     root: PathBuf,

@@ -1,0 +1,220 @@
+//! `cargo xtask test`: everything CI runs, cheapest first. A step that fails shows its own output and the rest goes
+//! on, except for what needs the failed one; the rig is taken away in any case. The last line counts the steps.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser as _;
+
+use crate::rig::{self, facts::Facts};
+use crate::{generate, image, run, tools};
+
+/// Seconds that each fuzz target runs.
+const FUZZ_SECONDS: &str = "60";
+
+/// What to run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Also the end-to-end tests that take minutes: `CoreDNS`' and kubelet's own intervals
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally {
+    /// Runs one step; its failure is told at once and counted.
+    fn step<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
+        println!("--- {name}");
+        let start = Instant::now();
+        let result = work();
+        let seconds = start.elapsed().as_secs_f64();
+        match result {
+            Ok(value) => {
+                self.passed += 1;
+                println!("ok      {seconds:7.1} s  {name}");
+                Some(value)
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("{error:#}\nFAILED  {seconds:7.1} s  {name}");
+                None
+            }
+        }
+    }
+
+    /// Counts a step that cannot run because an earlier one failed.
+    fn blocked(&mut self, name: &str) {
+        self.failed += 1;
+        println!("FAILED            not run: {name}");
+    }
+}
+
+/// Runs all steps.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut tally = Tally::default();
+    tally.step("formatting", || cargo(&["fmt", "--all", "--check"]));
+    tally.step("system packages and tools", tools::all);
+    tally.step("clippy", || {
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    });
+    tally.step("unit and property tests", || cargo(&["test", "--quiet"]));
+    tally.step("generated files", || generate::run(true));
+    tally.step("grammar compared with CoreDNS itself", grammar);
+    tally.step("fuzz targets", fuzz);
+    tally.step("chart", chart);
+    let image = tally.step("image", image::operator);
+    end_to_end(&mut tally, image.is_some(), options.all);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} steps failed", tally.failed);
+    }
+    Ok(())
+}
+
+fn end_to_end(tally: &mut Tally, image: bool, all: bool) {
+    let suite = "end-to-end suite";
+    let up = tally.step("cluster up", || {
+        let facts = rig::up(&Up::parse_from(["up"]).options)?;
+        if image {
+            rig::import(&run::target().join("image/tsutsumi.tar"))?;
+        }
+        Ok(facts)
+    });
+    match up {
+        Some(facts) if image => {
+            let before = tally.failed;
+            tally.step(suite, || {
+                cargo_with(
+                    &mut environment(&facts, all),
+                    &["test", "--package", "tsutsumi-e2e"],
+                )
+            });
+            if tally.failed > before {
+                keep_logs();
+            }
+        }
+        up => {
+            if up.is_none() {
+                keep_logs();
+            }
+            tally.blocked(suite);
+        }
+    }
+    tally.step("cluster down", rig::down);
+}
+
+/// The defaults of `cluster up`, from where they are written.
+#[derive(clap::Parser)]
+struct Up {
+    #[command(flatten)]
+    options: rig::Options,
+}
+
+fn environment(facts: &Facts, all: bool) -> Command {
+    let mut command = run::command("cargo");
+    for line in facts.to_string().lines() {
+        if let Some((name, value)) = line.split_once('=') {
+            command.env(name, value);
+        }
+    }
+    if all {
+        command.env("TSUTSUMI_E2E_ALL", "1");
+    }
+    command
+}
+
+fn grammar() -> Result<()> {
+    let binary = tools::coredns::binary(&tools::Cache::open()?, &tools::COREDNS.parse()?)?;
+    let mut command = run::command("cargo");
+    command.env("TSUTSUMI_COREDNS", binary);
+    cargo_with(
+        &mut command,
+        &[
+            "test",
+            "--quiet",
+            "--package",
+            "tsutsumi-providers",
+            "--features",
+            "real-coredns",
+        ],
+    )
+}
+
+/// Each target of the fuzz crate is a program that takes libFuzzer's arguments.
+fn fuzz() -> Result<()> {
+    let folder = run::workspace().join("operator/fuzz");
+    let mut names: Vec<String> = fs::read_dir(folder.join("fuzz_targets"))
+        .context("listing operator/fuzz/fuzz_targets")?
+        .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    for name in &names {
+        let corpus = folder.join("corpus").join(name);
+        fs::create_dir_all(&corpus)?;
+        let mut command = run::command("cargo");
+        command
+            .current_dir(&folder)
+            .args(["run", "--quiet", "--release", "--bin", name, "--"])
+            .arg(&corpus);
+        run::output(command.arg(format!("-max_total_time={FUZZ_SECONDS}")))
+            .with_context(|| format!("target {name}"))?;
+    }
+    println!("{} targets, {FUZZ_SECONDS} s each", names.len());
+    Ok(())
+}
+
+fn chart() -> Result<()> {
+    let helm = tools::helm::binary(&tools::Cache::open()?)?;
+    let folder = run::workspace().join("charts/tsutsumi");
+    run::output(run::command(&helm).args(["lint", "--strict"]).arg(&folder))?;
+    run::output(
+        run::command(&helm)
+            .args(["template", "tsutsumi", "--namespace", "tsutsumi-system"])
+            .arg(&folder),
+    )?;
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_with(&mut run::command("cargo"), arguments)
+}
+
+fn cargo_with(command: &mut Command, arguments: &[&str]) -> Result<()> {
+    run::visible(command.current_dir(run::workspace()).args(arguments))
+}
+
+/// What the cluster's parts said, for whoever looks into the failure.
+fn keep_logs() {
+    let kept = run::target().join("rig-logs");
+    if let Err(error) = copy(&Path::new(rig::FOLDER).join("log"), &kept) {
+        println!("the rig's logs could not be kept: {error:#}");
+    } else {
+        println!("the rig's logs are in {}", kept.display());
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
