@@ -38,6 +38,29 @@ pub(crate) fn run(question: &Question) -> Result<()> {
     Ok(())
 }
 
+/// Asks once over UDP; the answer is its code's name and the count of records.
+pub(crate) fn ask(server: SocketAddr, name: &str, number: u64) -> Result<String> {
+    let any = if server.is_ipv4() {
+        IpAddr::from([0, 0, 0, 0])
+    } else {
+        IpAddr::from(Ipv6Addr::UNSPECIFIED)
+    };
+    let socket = UdpSocket::bind((any, 0)).context("opening a socket")?;
+    socket
+        .connect(server)
+        .with_context(|| format!("reaching {server}"))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let identity = u16::try_from(number & 0xffff).unwrap_or_default();
+    socket
+        .send(&query(name, identity)?)
+        .with_context(|| format!("asking {server}"))?;
+    let mut buffer = [0; 4096];
+    let length = socket
+        .recv(&mut buffer)
+        .with_context(|| format!("no answer from {server}"))?;
+    read(&buffer[..length], identity)
+}
+
 fn ask_until_told(question: &Question, every: Duration) -> (u64, u64) {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
@@ -66,28 +89,6 @@ fn ask_until_told(question: &Question, every: Duration) -> (u64, u64) {
         let _ = thread.join();
     }
     (asked, lost.load(Ordering::Relaxed))
-}
-
-fn ask(server: SocketAddr, name: &str, number: u64) -> Result<String> {
-    let any = if server.is_ipv4() {
-        IpAddr::from([0, 0, 0, 0])
-    } else {
-        IpAddr::from(Ipv6Addr::UNSPECIFIED)
-    };
-    let socket = UdpSocket::bind((any, 0)).context("opening a socket")?;
-    socket
-        .connect(server)
-        .with_context(|| format!("reaching {server}"))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let identity = u16::try_from(number & 0xffff).unwrap_or_default();
-    socket
-        .send(&query(name, identity)?)
-        .with_context(|| format!("asking {server}"))?;
-    let mut buffer = [0; 4096];
-    let length = socket
-        .recv(&mut buffer)
-        .with_context(|| format!("no answer from {server}"))?;
-    read(&buffer[..length], identity)
 }
 
 fn query(name: &str, identity: u16) -> Result<Vec<u8>> {

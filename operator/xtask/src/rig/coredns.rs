@@ -2,16 +2,19 @@
 //! `default/big` has 120 addresses: its answer is larger than any size a DNS server should send over UDP.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::facts::{BRIDGE_V4, BRIDGE_V6, PODS_V4, PODS_V6, SERVICES_V4, SERVICES_V6};
+use super::facts::{
+    BRIDGE_V4, BRIDGE_V6, DNS_V4, NODE_PORT, NodeAddresses, PODS_V4, PODS_V6, SERVICES_V4, SERVICES_V6,
+};
 use super::state::ROOT;
 use super::{Options, Platform, Rig, images};
-use crate::run;
+use crate::{dns, run};
 
 const KUBEADM: &str = include_str!("../../manifests/kubeadm.yaml");
 const K3S: &str = include_str!("../../manifests/k3s.yaml");
@@ -67,6 +70,20 @@ pub(crate) fn fixtures(kubectl: &dyn Fn(&[&str], &str) -> Result<String>, expose
     kubectl(&apply, &big().to_string())?;
     if expose {
         kubectl(&apply, EXPOSED)?;
+    }
+    Ok(())
+}
+
+/// kube-proxy carries a new Service to the kernel a moment after its object exists.
+pub(crate) fn wait_until_answered(node: NodeAddresses, exposed: bool) -> Result<()> {
+    let service = SocketAddr::new(DNS_V4.parse()?, 53);
+    let port = SocketAddr::new(node.v4.into(), NODE_PORT);
+    for server in [Some(service), exposed.then_some(port)].into_iter().flatten() {
+        run::wait_for("cluster DNS to answer", Duration::from_secs(30), || {
+            let answer = dns::ask(server, "big.default.svc.cluster.local", 1)?;
+            anyhow::ensure!(answer.starts_with("NOERROR"), "{server} says {answer}");
+            Ok(())
+        })?;
     }
     Ok(())
 }

@@ -118,7 +118,8 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     step("node", || kubelet::start(&mut rig, &pki))?;
     step("cluster DNS", || coredns::install(&mut rig, options))?;
     step("names for tests", || {
-        coredns::fixtures(&|arguments, input| rig.feed(arguments, input), !options.no_expose)
+        coredns::fixtures(&|arguments, input| rig.feed(arguments, input), !options.no_expose)?;
+        coredns::wait_until_answered(node, !options.no_expose)
     })?;
     let platform = match options.platform {
         Platform::Kubeadm => "kubeadm",
