@@ -1,0 +1,141 @@
+//! What each probe of a verification round is for.
+//!
+//! The planner and the judges meet here: a judge never guesses from a name or a type why a question was asked. The
+//! vantage follows from the aim, so that an answer seen from inside can never count as one seen from outside.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tsutsumi_model::{Probe, Vantage};
+
+/// A name that was asked for from inside shortly before, so that the answer is in the cache.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Warmed {
+    /// A name of the cluster that exists.
+    Cluster,
+    /// A name that is forwarded and does not exist: the cache of denials.
+    ForwardedAbsent,
+    /// A name that is forwarded and exists: the cache of answers.
+    ForwardedPresent,
+}
+
+/// What one probe is to show.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Aim {
+    /// Which text the pod runs, by NSID.
+    Identity,
+    /// Internal clients are answered.
+    InsideServed,
+    /// Fills the cache for [`Aim::OutsideWarmed`].
+    WarmUp(Warmed),
+    /// A name nobody asked for before.
+    OutsideFresh,
+    /// A name whose answer is in the cache.
+    OutsideWarmed(Warmed),
+    /// Type ANY.
+    OutsideAny,
+    /// `version.bind`, class CHAOS, type TXT.
+    OutsideChaos,
+    /// The name with a big answer over UDP, 4096 bytes offered.
+    SizeWith4096,
+    /// The name with a big answer over UDP, without EDNS.
+    SizeWithoutEdns,
+    /// The name with a big answer over TCP, where it is complete.
+    SizeOverTcp,
+    /// Type ANY from a client that is served.
+    InsideAny,
+    /// The pod's metrics.
+    Metrics,
+}
+
+impl Aim {
+    /// From where a probe with this aim is made.
+    #[must_use]
+    pub const fn vantage(self) -> Vantage {
+        match self {
+            Self::OutsideFresh | Self::OutsideWarmed(_) | Self::OutsideAny | Self::OutsideChaos => {
+                Vantage::Outside
+            }
+            Self::Identity
+            | Self::InsideServed
+            | Self::WarmUp(_)
+            | Self::SizeWith4096
+            | Self::SizeWithoutEdns
+            | Self::SizeOverTcp
+            | Self::InsideAny
+            | Self::Metrics => Vantage::Inside,
+        }
+    }
+}
+
+/// What was asked, in words that do not change from round to round, so that a status stays as it is.
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Identity => "the identity",
+            Self::InsideServed => "a cluster name",
+            Self::WarmUp(Warmed::Cluster) => "the cluster name that fills the cache",
+            Self::WarmUp(Warmed::ForwardedAbsent) => "the forwarded absent name that fills the cache",
+            Self::WarmUp(Warmed::ForwardedPresent) => "the forwarded name that fills the cache",
+            Self::OutsideFresh => "a fresh name",
+            Self::OutsideWarmed(Warmed::Cluster) => "a cached cluster name",
+            Self::OutsideWarmed(Warmed::ForwardedAbsent) => "a cached denial",
+            Self::OutsideWarmed(Warmed::ForwardedPresent) => "a cached forwarded name",
+            Self::OutsideAny | Self::InsideAny => "type ANY",
+            Self::OutsideChaos => "CH TXT version.bind",
+            Self::SizeWith4096 => "the big answer with EDNS 4096",
+            Self::SizeWithoutEdns => "the big answer without EDNS",
+            Self::SizeOverTcp => "the big answer",
+            Self::Metrics => "the metrics",
+        })
+    }
+}
+
+/// Whose address is probed.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Place {
+    /// A DNS pod at its own address, by its label (`namespace/name`).
+    Pod(String),
+    /// A way from outside to the DNS pods, by the object that opens it.
+    Exposure(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(label) => write!(f, "pod {label}"),
+            Self::Exposure(object) => f.write_str(object),
+        }
+    }
+}
+
+/// Why a probe is made.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Purpose {
+    /// What it is to show.
+    pub aim: Aim,
+    /// Of whom.
+    pub place: Place,
+}
+
+/// One planned probe with its purpose.
+pub type Step = (Purpose, Probe);
+
+/// A whole round of probes, in the order in which to make them: `warm`, then `outside` while the cache is warm, then
+/// `inside`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Round {
+    /// From inside, before anything else.
+    pub warm: Vec<Step>,
+    /// From outside, straight after `warm`.
+    pub outside: Vec<Step>,
+    /// From inside, at any time.
+    pub inside: Vec<Step>,
+}
+
+impl Round {
+    /// Every step, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.warm.iter().chain(&self.outside).chain(&self.inside)
+    }
+}

@@ -1,0 +1,208 @@
+//! A cluster in which every control holds, for tests to break.
+
+use std::collections::BTreeMap;
+
+use tsutsumi_model::{
+    Ask, ClientAddress, DnsAnswer, DnsQuestion, Endpoint, Exposure, MetricName, MetricSample, Observation,
+    Probe, QueryClass, QueryType, Rcode, Saw, Transport, Vantage,
+};
+
+use crate::{
+    Aim, Asked, Availability, Dossier, KnownVersion, Others, Place, PodFacts, Purpose, Step, Target, Warmed,
+};
+
+pub(crate) const PODS: [&str; 2] = ["kube-system/coredns-a", "kube-system/coredns-b"];
+pub(crate) const SERVICE: &str = "Service kube-system/dns-nodeport";
+pub(crate) const VERSION: &str = "1.14.7";
+
+/// Two pods, one exposure, everything as it should be.
+pub(crate) fn holding() -> Dossier {
+    let mut dossier = Dossier {
+        asked: Asked {
+            clients: Some(Others::Refuse),
+            udp_max_bytes: Some(1232),
+            any_empty: true,
+        },
+        target: Target {
+            namespace: "kube-system".into(),
+            workload: "deployment/coredns".into(),
+            config_map: "coredns".into(),
+        },
+        pods: PODS
+            .iter()
+            .zip(1..)
+            .map(|(label, host)| PodFacts {
+                label: (*label).into(),
+                endpoints: vec![
+                    endpoint(&format!("10.0.0.{host}:53")),
+                    endpoint(&format!("[fd00::{host}]:53")),
+                ],
+                ready: true,
+                image_version: Some(format!("v{VERSION}")),
+            })
+            .collect(),
+        exposures: vec![Exposure {
+            object: SERVICE.into(),
+            endpoints: vec![endpoint("192.0.2.10:30053")],
+            transports: vec![Transport::Udp, Transport::Tcp],
+            hostnames: vec![],
+            client_address: ClientAddress::Kept,
+        }],
+        inside: Availability::Present,
+        outside: Availability::Present,
+        unsupported: BTreeMap::new(),
+        versions: vec![KnownVersion {
+            running: VERSION.into(),
+            acl_leak: None,
+            holes: vec![],
+        }],
+        steps: vec![],
+        observations: vec![],
+    };
+    dossier.steps = steps(&dossier);
+    dossier.observations = dossier.steps.iter().map(well).collect();
+    dossier
+}
+
+pub(crate) fn endpoint(text: &str) -> Endpoint {
+    let socket: std::net::SocketAddr = text.parse().unwrap();
+    Endpoint::of(socket.ip(), socket.port().into()).unwrap()
+}
+
+fn steps(dossier: &Dossier) -> Vec<Step> {
+    use Transport::{Tcp, Udp};
+    let mut wanted: Vec<(Aim, Place, Endpoint, Transport)> = Vec::new();
+    for pod in &dossier.pods {
+        let place = Place::Pod(pod.label.clone());
+        for server in &pod.endpoints {
+            let mut ask = |aim, transport| wanted.push((aim, place.clone(), *server, transport));
+            ask(Aim::WarmUp(Warmed::Cluster), Udp);
+            ask(Aim::SizeWith4096, Udp);
+            ask(Aim::SizeWithoutEdns, Udp);
+            ask(Aim::SizeOverTcp, Tcp);
+            for transport in [Udp, Tcp] {
+                ask(Aim::InsideServed, transport);
+                ask(Aim::InsideAny, transport);
+                for aim in outside() {
+                    ask(aim, transport);
+                }
+            }
+        }
+    }
+    for exposure in &dossier.exposures {
+        for aim in outside() {
+            for transport in &exposure.transports {
+                wanted.push((
+                    aim,
+                    Place::Exposure(exposure.object.clone()),
+                    exposure.endpoints[0],
+                    *transport,
+                ));
+            }
+        }
+    }
+    let mut steps: Vec<Step> = wanted
+        .into_iter()
+        .zip(0..)
+        .map(|((aim, place, server, transport), id)| {
+            let edns = match aim {
+                Aim::SizeWithoutEdns => None,
+                Aim::SizeWith4096 => Some(4096),
+                _ => Some(1232),
+            };
+            let question = DnsQuestion {
+                server,
+                transport,
+                name: "name.test".parse().unwrap(),
+                qtype: QueryType::A,
+                qclass: QueryClass::In,
+                edns,
+            };
+            (
+                Purpose { aim, place },
+                Probe {
+                    id,
+                    ask: Ask::Dns(question),
+                },
+            )
+        })
+        .collect();
+    for (pod, id) in dossier.pods.iter().zip(1000..) {
+        let purpose = Purpose {
+            aim: Aim::Metrics,
+            place: Place::Pod(pod.label.clone()),
+        };
+        steps.push((
+            purpose,
+            Probe {
+                id,
+                ask: Ask::Metrics(endpoint("10.0.0.1:9153")),
+            },
+        ));
+    }
+    steps
+}
+
+fn outside() -> [Aim; 4] {
+    [
+        Aim::OutsideFresh,
+        Aim::OutsideWarmed(Warmed::Cluster),
+        Aim::OutsideAny,
+        Aim::OutsideChaos,
+    ]
+}
+
+/// What a step sees where all is well.
+pub(crate) fn well((purpose, probe): &Step) -> Observation {
+    let saw = match purpose.aim {
+        Aim::Metrics => version(VERSION),
+        Aim::SizeWith4096 => answer(Rcode::NOERROR, 60, 1200, true),
+        Aim::SizeWithoutEdns => answer(Rcode::NOERROR, 25, 500, true),
+        Aim::SizeOverTcp => answer(Rcode::NOERROR, 120, 3000, false),
+        Aim::InsideAny => answer(Rcode::NOERROR, 0, 60, false),
+        aim if aim.vantage() == Vantage::Outside => answer(Rcode::REFUSED, 0, 50, false),
+        _ => answer(Rcode::NOERROR, 1, 80, false),
+    };
+    Observation {
+        probe: probe.clone(),
+        vantage: purpose.aim.vantage(),
+        saw,
+        millis: 1,
+    }
+}
+
+pub(crate) fn answer(rcode: Rcode, answers: u16, bytes: u32, truncated: bool) -> Saw {
+    Saw::Answer(DnsAnswer {
+        rcode,
+        truncated,
+        query_bytes: 50,
+        answer_bytes: bytes,
+        answers,
+        nsid: None,
+        extended_errors: vec![],
+    })
+}
+
+pub(crate) fn version(version: &str) -> Saw {
+    Saw::Metrics(vec![MetricSample {
+        name: MetricName::CorednsBuildInfo,
+        labels: [("version".to_owned(), version.to_owned())].into(),
+        value: 1.0,
+    }])
+}
+
+/// Changes what the steps with this aim saw: all, or those at one place.
+pub(crate) fn see(dossier: &mut Dossier, aim: Aim, place: Option<&Place>, saw: &Saw) {
+    for ((purpose, _), observation) in dossier.steps.iter().zip(&mut dossier.observations) {
+        if purpose.aim == aim && place.is_none_or(|place| purpose.place == *place) {
+            observation.saw = saw.clone();
+        }
+    }
+}
+
+/// Opens the resolver.
+pub(crate) fn answer_outside(dossier: &mut Dossier) {
+    for aim in outside() {
+        see(dossier, aim, None, &answer(Rcode::NOERROR, 1, 80, false));
+    }
+}
