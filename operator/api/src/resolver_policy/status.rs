@@ -79,6 +79,8 @@ pub struct Rollout {
     pub identity: String,
     /// Since when it is in this state.
     pub since: Time,
+    /// The generation of the policy that it serves.
+    pub generation: i64,
     /// The container image that the canary judged the text with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

@@ -1,0 +1,287 @@
+//! Carries out the one step that the plan and the rollout's record name.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::Time};
+use json_patch::Patch;
+use kube::Api;
+use serde_json::json;
+use tsutsumi_api::resolver_policy::{Rollout, RolloutState};
+use tsutsumi_engine::{
+    cluster::Cluster,
+    resolver::{
+        Change, Checked, Plan, Record,
+        confirm::{self, Confirmation},
+        plan::Slot,
+        rollout::{Circumstances, Step, enter},
+    },
+    target::Target,
+};
+
+use super::{Ctx, ask, error::Error, judge, memory::Memory};
+use crate::runtime::writer::{WriteError, Writer};
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Next {
+    /// When something changes.
+    Change,
+    /// At once: the next step is due.
+    Now,
+    /// After a while: somebody else has to get on.
+    After(Duration),
+}
+
+/// How often a canary or a pod that is on its way is asked.
+const PACE: Duration = Duration::from_millis(500);
+/// How often a pod is asked whether it runs the text.
+const CONFIRM_PACE: Duration = Duration::from_secs(1);
+
+/// Everything that a step needs.
+pub(crate) struct Scene<'a> {
+    pub(crate) ctx: &'a Ctx,
+    pub(crate) writer: &'a Writer,
+    pub(crate) checked: &'a Checked<'a>,
+    pub(crate) target: &'a Target,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) at: Circumstances<'a>,
+}
+
+impl Scene<'_> {
+    pub(crate) fn policy(&self) -> &str {
+        self.checked.policy.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn config_maps(&self, namespace: &str) -> Api<ConfigMap> {
+        Api::namespaced(self.ctx.client.clone(), namespace)
+    }
+}
+
+/// Takes the next step and records it in `memory`.
+pub(crate) async fn apply(scene: &Scene<'_>, plan: &Plan, memory: &mut Memory) -> Result<Next, Error> {
+    let before = memory.rollout.clone();
+    match tsutsumi_engine::resolver::rollout::next(plan, before.as_ref(), scene.at) {
+        Step::Rest => Ok(Next::Change),
+        Step::GiveUp(mut rollout) => {
+            let slot = slot_of(plan);
+            if let Some(manager) = slot.and_then(|slot| other_manager(scene.cluster, slot)) {
+                rollout.message = format!("{}; the last one to write was `{manager}`: change it there", rollout.message);
+            }
+            memory.rollout = Some(rollout);
+            Ok(Next::Change)
+        }
+        Step::Save(change, rollout) => {
+            let record = memory.record.saving(change);
+            save(scene, &record, &change.slot).await?;
+            memory.record = record;
+            memory.rollout = Some(rollout);
+            Ok(Next::Now)
+        }
+        Step::Judge(change) => judge_step(scene, change, memory).await,
+        Step::Write(change) => write(scene, change, memory).await,
+        Step::Confirm { slot, identity } => confirm_step(scene, slot, identity, memory).await,
+    }
+}
+
+async fn judge_step(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Result<Next, Error> {
+    let before = memory.rollout.clone();
+    let entered = |state, message: String| Some(enter(state, change.label(), message, before.as_ref(), scene.at));
+    match judge::judge(scene, change).await? {
+        judge::Judgement::Pending => Ok(Next::After(PACE)),
+        judge::Judgement::NoWorse => {
+            memory.rollout = entered(RolloutState::CanaryPassed, "the candidate did no worse in a canary".into());
+            Ok(Next::Now)
+        }
+        judge::Judgement::Worse(message) => {
+            memory.rollout = entered(RolloutState::CanaryFailed, message);
+            Ok(Next::Change)
+        }
+        judge::Judgement::Inconclusive(message) => {
+            if let Some(rollout) = &mut memory.rollout {
+                rollout.message = message;
+            }
+            Ok(Next::After(Duration::from_secs(30)))
+        }
+    }
+}
+
+async fn write(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Result<Next, Error> {
+    let hold = |memory: &mut Memory, message: String| {
+        if let Some(rollout) = &mut memory.rollout {
+            rollout.message = message;
+        }
+        Ok(Next::After(Duration::from_secs(5)))
+    };
+    let asked = match ask::pods(scene).await {
+        Ok(asked) => asked,
+        Err(error) => return hold(memory, format!("nothing is written before a baseline was seen: {error}")),
+    };
+    let baseline: Vec<_> = asked
+        .iter()
+        .filter(|pod| confirm::answers(&pod.observations))
+        .map(|pod| tsutsumi_engine::resolver::record::BaselinePod {
+            name: pod.name.clone(),
+            reloads_failed: confirm::reloads_failed(&pod.observations),
+        })
+        .collect();
+    if baseline.is_empty() {
+        return hold(memory, "nothing is written while no pod of cluster DNS answers the prober inside".into());
+    }
+    let record = Record { baseline, ..memory.record.saving(change) };
+    if record != memory.record {
+        save(scene, &record, &change.slot).await?;
+        memory.record = record;
+    }
+    let written = replace(scene, &change.slot, &change.candidate, "write the Corefile").await?;
+    if !written {
+        return Ok(Next::After(PACE));
+    }
+    memory.misses.clear();
+    let message = "the text is written; waiting for every pod to show it";
+    memory.rollout = Some(enter(RolloutState::Written, change.label(), message, memory.rollout.as_ref(), scene.at));
+    Ok(Next::After(CONFIRM_PACE))
+}
+
+async fn confirm_step(
+    scene: &Scene<'_>,
+    slot: &Slot,
+    identity: Option<&str>,
+    memory: &mut Memory,
+) -> Result<Next, Error> {
+    let label = identity.unwrap_or("restore");
+    let before = memory.rollout.clone();
+    let since = before
+        .as_ref()
+        .filter(|rollout| rollout.state == RolloutState::Written && rollout.identity == label)
+        .map_or(scene.at.now, |rollout| rollout.since.0);
+    let asked = match ask::pods(scene).await {
+        Ok(asked) => asked,
+        Err(error) => {
+            let message = format!("the pods could not be asked: {error}");
+            let mut entered = enter(RolloutState::Written, label, message, before.as_ref(), scene.at);
+            entered.since = Time(since);
+            memory.rollout = Some(entered);
+            return Ok(Next::After(Duration::from_secs(5)));
+        }
+    };
+    for pod in &asked {
+        let misses = memory.misses.entry(pod.name.clone()).or_default();
+        *misses = if confirm::answers(&pod.observations) { 0 } else { *misses + 1 };
+    }
+    let misses = |pod: &str| memory.misses.get(pod).copied().unwrap_or_default();
+    let confirmation =
+        confirm::confirm(&asked, &memory.record.baseline, identity, &misses, since, scene.at.now);
+    let enter_with = |state, message: String| {
+        let mut entered = enter(state, label, message, before.as_ref(), scene.at);
+        if state == RolloutState::Written {
+            entered.since = Time(since);
+        }
+        entered
+    };
+    match confirmation {
+        Confirmation::Settled => {
+            memory.rollout = Some(enter_with(RolloutState::Settled, String::new()));
+            Ok(Next::Change)
+        }
+        Confirmation::Pending { message } => {
+            memory.rollout = Some(enter_with(RolloutState::Written, message));
+            Ok(Next::After(CONFIRM_PACE))
+        }
+        Confirmation::Broken { message } => roll_back(scene, slot, message, memory, enter_with).await,
+    }
+}
+
+async fn roll_back(
+    scene: &Scene<'_>,
+    slot: &Slot,
+    why: String,
+    memory: &mut Memory,
+    enter_with: impl Fn(RolloutState, String) -> Rollout,
+) -> Result<Next, Error> {
+    let (Some(previous), Some(candidate)) = (memory.record.previous.clone(), memory.record.candidate.clone()) else {
+        memory.rollout = Some(enter_with(RolloutState::Written, format!("{why}; there is no saved text to put back")));
+        return Ok(Next::After(CONFIRM_PACE));
+    };
+    // A newer edit by somebody else is never overwritten: only our own text gives way to the saved one.
+    if live(scene.cluster, slot).is_some_and(|(text, _)| text != candidate) {
+        return Ok(Next::Change);
+    }
+    if replace(scene, slot, &previous, "put the saved Corefile back").await? {
+        memory.rollout = Some(enter_with(RolloutState::RolledBack, format!("{why}; the saved text was put back")));
+        Ok(Next::Change)
+    } else {
+        Ok(Next::After(PACE))
+    }
+}
+
+/// Replaces the text of a slot, if the ConfigMap is still the one that was read. False where it is not.
+async fn replace(
+    scene: &Scene<'_>,
+    slot: &Slot,
+    text: &str,
+    operation: &'static str,
+) -> Result<bool, Error> {
+    let api = scene.config_maps(&slot.namespace);
+    let pointer = format!("/data/{}", slot.key.replace('~', "~0").replace('/', "~1"));
+    let patch = match live(scene.cluster, slot) {
+        Some((_, version)) => json!([
+            { "op": "test", "path": "/metadata/resourceVersion", "value": version },
+            { "op": "add", "path": pointer, "value": text },
+        ]),
+        None => return Ok(false),
+    };
+    let patch: Patch = serde_json::from_value(patch).map_err(|source| Error::Describe { what: "a patch", source })?;
+    match scene.writer.json_patch(&api, &slot.config_map, patch).await {
+        Ok(_) => Ok(true),
+        Err(WriteError::Conflict { .. }) => Ok(false),
+        Err(source) => Err(Error::Apply { operation, source }),
+    }
+}
+
+/// The text in a slot with the version of its ConfigMap.
+fn live(cluster: &Cluster, slot: &Slot) -> Option<(String, String)> {
+    let config_map = cluster.config_map(&slot.namespace, &slot.config_map)?;
+    let text = config_map.data.as_ref().and_then(|data| data.get(&slot.key)).cloned().unwrap_or_default();
+    Some((text, config_map.metadata.resource_version.clone()?))
+}
+
+/// Who wrote the slot's ConfigMap last, apart from us.
+fn other_manager(cluster: &Cluster, slot: &Slot) -> Option<String> {
+    let config_map = cluster.config_map(&slot.namespace, &slot.config_map)?;
+    let managers = config_map.metadata.managed_fields.iter().flatten();
+    managers
+        .filter(|entry| entry.manager.as_deref() != Some(crate::runtime::writer::FIELD_MANAGER))
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+        .and_then(|entry| entry.manager.clone())
+}
+
+fn slot_of(plan: &Plan) -> Option<&Slot> {
+    match plan {
+        Plan::Blocked { .. } => None,
+        Plan::InForce { slot, .. } => Some(slot),
+        Plan::Replace(change) => Some(&change.slot),
+    }
+}
+
+async fn save(scene: &Scene<'_>, record: &Record, slot: &Slot) -> Result<(), Error> {
+    let own = &scene.ctx.scope.own_namespace;
+    let name = Record::name(scene.policy());
+    let config_map = ConfigMap {
+        metadata: kube::core::ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some([("app.kubernetes.io/managed-by".to_owned(), "tsutsumi".to_owned())].into()),
+            annotations: Some(
+                [("tsutsumi.dev/restore".to_owned(), Record::restore_command(scene.policy(), own, slot))].into(),
+            ),
+            ..Default::default()
+        },
+        data: Some(record.data(slot)),
+        ..Default::default()
+    };
+    scene
+        .writer
+        .apply_owned(&scene.config_maps(own), &name, &config_map)
+        .await
+        .map_err(|source| Error::Apply { operation: "keep the present Corefile", source })?;
+    Ok(())
+}

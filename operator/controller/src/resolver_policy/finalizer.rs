@@ -1,0 +1,68 @@
+//! The finalizer: only a policy with `onDelete: Restore` has one, because only it leaves something to undo.
+
+use json_patch::Patch;
+use kube::Api;
+use serde_json::json;
+use tsutsumi_api::{
+    ResolverPolicy,
+    resolver_policy::{OnDelete, RolloutState},
+};
+use tsutsumi_engine::resolver::{Checked, Plan};
+
+use super::{Ctx, error::Error, memory::Memory};
+use crate::runtime::writer::{WriteError, Writer};
+
+/// What holds a policy until the way back is done.
+const FINALIZER: &str = "tsutsumi.dev/restore";
+
+/// Adds or removes our finalizer as the policy says. False once nothing is left to do for a policy that goes.
+pub(super) async fn settle(
+    ctx: &Ctx,
+    writer: &Writer,
+    checked: &Checked<'_>,
+    plan: &Plan,
+    memory: &Memory,
+) -> Result<bool, Error> {
+    let policy = checked.policy;
+    let finalizers = policy.metadata.finalizers.as_deref().unwrap_or_default();
+    let present = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
+    let going = policy.metadata.deletion_timestamp.is_some();
+    let wanted = policy.spec.on_delete == OnDelete::Restore && !(going && is_done(plan, memory));
+    if wanted && !present && !going {
+        let mut with_ours = finalizers.to_vec();
+        with_ours.push(FINALIZER.to_owned());
+        set(ctx, writer, policy, &with_ours).await?;
+    } else if !wanted && present {
+        let others: Vec<_> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+        set(ctx, writer, policy, &others).await?;
+    }
+    Ok(!going || wanted)
+}
+
+/// Whether the way back has been gone, or cannot be.
+fn is_done(plan: &Plan, memory: &Memory) -> bool {
+    match plan {
+        Plan::Blocked { .. } => true,
+        Plan::InForce { .. } => {
+            memory.rollout.as_ref().is_none_or(|rollout| {
+                rollout.identity != "restore" || rollout.state == RolloutState::Settled
+            })
+        }
+        Plan::Replace(_) => false,
+    }
+}
+
+async fn set(ctx: &Ctx, writer: &Writer, policy: &ResolverPolicy, finalizers: &[String]) -> Result<(), Error> {
+    let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
+    let patch = json!([
+        { "op": "test", "path": "/metadata/resourceVersion", "value": policy.metadata.resource_version },
+        { "op": "add", "path": "/metadata/finalizers", "value": finalizers },
+    ]);
+    let patch: Patch = serde_json::from_value(patch).map_err(|source| Error::Describe { what: "a patch", source })?;
+    let name = policy.metadata.name.as_deref().unwrap_or_default();
+    match writer.json_patch(&api, name, patch).await {
+        // The watch brings the newer object, and with it another try.
+        Ok(_) | Err(WriteError::Conflict { .. }) => Ok(()),
+        Err(source) => Err(Error::Apply { operation: "set the finalizer", source }),
+    }
+}

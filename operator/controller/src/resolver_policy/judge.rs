@@ -1,0 +1,154 @@
+//! Judges a candidate: sees to it that both canaries run, asks both the same, and compares.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
+use tsutsumi_engine::resolver::Change;
+use tsutsumi_model::{Endpoint, Observation, Vantage};
+
+use super::{
+    apply::Scene,
+    canary::{self, Files, Role},
+    error::Error,
+    observe,
+};
+use crate::runtime::writer::WriteError;
+
+/// What the canaries showed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Judgement {
+    /// They are not up yet.
+    Pending,
+    /// The candidate answers no worse.
+    NoWorse,
+    /// The candidate does worse; for a person.
+    Worse(String),
+    /// Even the present text could not be judged; for a person.
+    Inconclusive(String),
+}
+
+/// How long a canary may take to answer for the cluster's API.
+const UP_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// How long a difference must last before it counts: an upstream may lose a datagram.
+const WORSE_FOR: SignedDuration = SignedDuration::from_secs(15);
+/// Fault switch for tests: puts an unknown directive into every candidate.
+const FAULT: &str = "TSUTSUMI_FAULT_CANARY";
+
+/// One look at the canaries; creates what is missing, removes everything once it is judged.
+pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgement, Error> {
+    let files = |text: &str| Files::of(scene.target, scene.cluster, &change.slot, text);
+    let (present, candidate) = (files(&change.present), files(&faulty(&change.candidate)));
+    let judgement = match look(scene, &present, Role::Present).await? {
+        Look::Pending => return Ok(Judgement::Pending),
+        Look::Down(why) => Judgement::Inconclusive(format!("the present text could not be run in a canary: {why}")),
+        Look::Up(before) => match look(scene, &candidate, Role::Candidate).await? {
+            Look::Pending => return Ok(Judgement::Pending),
+            Look::Down(why) => Judgement::Worse(format!("the candidate did not run in a canary: {why}")),
+            Look::Up(after) => match canary::worse(&before.observations, &after.observations) {
+                Some(_) if after.age < WORSE_FOR => return Ok(Judgement::Pending),
+                Some(worse) => Judgement::Worse(format!("the candidate did worse in a canary: {worse}")),
+                None => Judgement::NoWorse,
+            },
+        },
+    };
+    remove(scene, &[present.name(Role::Present), candidate.name(Role::Candidate)]).await?;
+    Ok(judgement)
+}
+
+/// A canary as it is now.
+enum Look {
+    Pending,
+    Down(String),
+    Up(Seen),
+}
+
+struct Seen {
+    observations: Vec<Observation>,
+    age: SignedDuration,
+}
+
+async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Error> {
+    let name = files.name(role);
+    let Some(pod) = observe::pod(scene.cluster, &scene.ctx.scope.own_namespace, &name) else {
+        create(scene, files, role).await?;
+        return Ok(Look::Pending);
+    };
+    let status = pod.status.clone().unwrap_or_default();
+    let age = pod
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(SignedDuration::ZERO, |created| Timestamp::now().duration_since(created.0));
+    if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+        return Ok(Look::Down(last_words(pod)));
+    }
+    let late = |what: &str| {
+        if age > UP_WITHIN { Look::Down(format!("{what} within {} s", UP_WITHIN.as_secs())) } else { Look::Pending }
+    };
+    let Some(address) = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()) else {
+        return Ok(late("it got no address"));
+    };
+    let Some(port) = scene.target.pods.first().map(|pod| pod.dns_port) else {
+        return Ok(Look::Down("no pod of cluster DNS shows on which port to ask".into()));
+    };
+    let probes = canary::questions(Endpoint { address, port }, 0, &scene.ctx.cluster_domain);
+    match scene.ctx.vantages.ask(scene.cluster, Vantage::Inside, probes).await {
+        Ok(observations) if canary::serves(&observations) => Ok(Look::Up(Seen { observations, age })),
+        Ok(_) => Ok(late("it did not answer for the cluster's API")),
+        Err(error) if age > UP_WITHIN => Ok(Look::Down(error.to_string())),
+        Err(_) => Ok(Look::Pending),
+    }
+}
+
+async fn create(scene: &Scene<'_>, files: &Files, role: Role) -> Result<(), Error> {
+    let failed = |source| Error::Apply { operation: "start a canary", source };
+    let own = &scene.ctx.scope.own_namespace;
+    let config_maps: Api<ConfigMap> = Api::namespaced(scene.ctx.client.clone(), own);
+    let pods: Api<Pod> = Api::namespaced(scene.ctx.client.clone(), own);
+    let config_map = canary::config_map(files, role, scene.policy());
+    let name = files.name(role);
+    scene.writer.apply_owned(&config_maps, &name, &config_map).await.map_err(failed)?;
+    let pod = canary::pod(files, role, scene.policy(), scene.target, &scene.ctx.canary_service_account)
+        .map_err(|source| Error::Describe { what: "a canary", source })?;
+    match scene.writer.create(&pods, &pod).await {
+        // Ours from before, not yet in the cache.
+        Ok(_) | Err(WriteError::Conflict { .. }) => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+/// Removes canaries by name; what is gone already is fine.
+async fn remove(scene: &Scene<'_>, names: &[String]) -> Result<(), Error> {
+    let failed = |source| Error::Apply { operation: "remove a canary", source };
+    let own = &scene.ctx.scope.own_namespace;
+    let config_maps: Api<ConfigMap> = Api::namespaced(scene.ctx.client.clone(), own);
+    let pods: Api<Pod> = Api::namespaced(scene.ctx.client.clone(), own);
+    for name in names {
+        if let Some(uid) = observe::pod(scene.cluster, own, name).and_then(|pod| pod.metadata.uid.clone()) {
+            scene.writer.delete(&pods, name, &uid).await.map_err(failed)?;
+        }
+        let kept = config_maps.get_metadata_opt(name).await.map_err(|source| Error::Load { source: source.into() })?;
+        if let Some(uid) = kept.and_then(|kept| kept.metadata.uid) {
+            scene.writer.delete(&config_maps, name, &uid).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn faulty(candidate: &str) -> String {
+    match std::env::var(FAULT).as_deref() {
+        Ok("unknown-directive") => candidate.replacen('{', "{\n    tsutsumi-fault\n", 1),
+        _ => candidate.to_owned(),
+    }
+}
+
+/// Why a canary's container ended, as it said itself.
+fn last_words(pod: &Pod) -> String {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses
+        .filter_map(|status| status.state.as_ref()?.terminated.as_ref())
+        .find_map(|ended| ended.message.as_deref())
+        .and_then(|message| message.lines().rfind(|line| !line.trim().is_empty()))
+        .map_or_else(|| "it ended without a word".to_owned(), |line| line.trim().to_owned())
+}
+

@@ -1,0 +1,271 @@
+//! Keeps every `ResolverPolicy` true: observe → check → plan → apply → status, with verification beside it.
+//!
+//! A reconcile reads the caches, decides purely, takes at most one step of the rollout and says what it knows. Changing
+//! cluster DNS takes minutes, so a change is never one long call: the state stands in `status.rollout`, and a crash
+//! between any two calls resumes there.
+
+mod apply;
+mod ask;
+mod canary;
+mod error;
+mod finalizer;
+mod judge;
+mod memory;
+mod observe;
+mod publish;
+mod vantage;
+mod verify;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{Controller, controller::Action, reflector::Store, watcher},
+};
+use tokio::sync::mpsc;
+use tsutsumi_api::ResolverPolicy;
+use tsutsumi_engine::{
+    cluster::Cluster,
+    resolver::{Checked, Planned, check, plan, rollout::Circumstances},
+};
+use tsutsumi_model::DomainName;
+
+use self::{
+    apply::{Next, Scene},
+    error::Error,
+    memory::{Memories, Memory},
+    observe::{Caches, Scope},
+    vantage::Vantages,
+    verify::Verifier,
+};
+use crate::runtime::{
+    admin::Gate,
+    diagnostics::Diagnostics,
+    events::Events,
+    lease::Leadership,
+    logging::Chain,
+    metrics::Metrics,
+    shutdown::Shutdown,
+    writer::Writer,
+};
+
+/// Everything that the runtime hands over.
+pub(crate) struct RunContext {
+    /// How to reach the API server.
+    pub(crate) client: Client,
+    /// Where to look.
+    pub(crate) scope: Scope,
+    /// Whom to ask.
+    pub(crate) vantages: Vantages,
+    /// The service account of canaries.
+    pub(crate) canary_service_account: String,
+    /// The cluster's DNS domain.
+    pub(crate) cluster_domain: DomainName,
+    /// Who may write.
+    pub(crate) leadership: Leadership,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+    /// What a user is told.
+    pub(crate) events: Events,
+    /// What the diagnostics page shows.
+    pub(crate) diagnostics: Diagnostics,
+    /// Opens once the caches are full.
+    pub(crate) synced: Gate,
+    /// When to stop.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// The handles that every reconcile shares.
+struct Ctx {
+    client: Client,
+    scope: Scope,
+    vantages: Vantages,
+    canary_service_account: String,
+    cluster_domain: DomainName,
+    /// The name that every cluster's DNS answers: that of the API server's Service.
+    api_name: DomainName,
+    leadership: Leadership,
+    metrics: Metrics,
+    events: Events,
+    diagnostics: Diagnostics,
+    caches: Caches,
+    policies: Store<DeserializeGuard<ResolverPolicy>>,
+    memories: Memories,
+    verifier: Verifier,
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+/// How long the phases of one reconcile that touch the cluster or the network may take.
+const APPLY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs until told to stop.
+pub(crate) async fn run(run: RunContext) {
+    let (trigger, triggered) = mpsc::channel(1);
+    let caches = Caches::start(&run.client, &run.scope, &trigger);
+    let policies: Api<DeserializeGuard<ResolverPolicy>> = Api::all(run.client.clone());
+    let controller = Controller::new(policies, watcher::Config::default());
+    let verifier = Verifier::start(run.vantages.clone(), caches.clone(), trigger.clone());
+    let api_name = ["svc", "default", "kubernetes"]
+        .into_iter()
+        .try_fold(run.cluster_domain.clone(), |name, label| name.child(label))
+        .unwrap_or_else(|_| run.cluster_domain.clone());
+    let ctx = Arc::new(Ctx {
+        client: run.client,
+        scope: run.scope,
+        vantages: run.vantages,
+        canary_service_account: run.canary_service_account,
+        cluster_domain: run.cluster_domain,
+        api_name,
+        leadership: run.leadership.clone(),
+        metrics: run.metrics,
+        events: run.events,
+        diagnostics: run.diagnostics,
+        policies: controller.store(),
+        caches,
+        memories: Memories::default(),
+        verifier,
+        failures: Mutex::default(),
+    });
+    ctx.caches.synced().await;
+    run.synced.open();
+    let elections = follow_elections(run.leadership, Arc::clone(&ctx), trigger);
+    let triggers = stream::unfold(triggered, |mut receiver| async move {
+        receiver.recv().await.map(|()| ((), receiver))
+    });
+    let shutdown = run.shutdown.clone();
+    let work = controller
+        .reconcile_all_on(triggers)
+        .graceful_shutdown_on(async move { shutdown.requested().await })
+        .run(reconcile, error_policy, ctx)
+        .for_each(|_| std::future::ready(()));
+    tokio::select! {
+        // Ends when told to stop, after the reconciles under way.
+        () = work => {}
+        // Ends only with the lease's task, without which nothing can be written.
+        () = elections => {}
+    }
+}
+
+/// A new leader starts from what the cluster says, at once.
+async fn follow_elections(leadership: Leadership, ctx: Arc<Ctx>, trigger: mpsc::Sender<()>) {
+    let mut leads = leadership.subscribe();
+    while leads.changed().await.is_ok() {
+        ctx.memories.clear().await;
+        if *leads.borrow_and_update() {
+            let _ = trigger.try_send(());
+        } else {
+            ctx.verifier.stop_all();
+        }
+    }
+}
+
+async fn reconcile(object: Arc<DeserializeGuard<ResolverPolicy>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+    // Without the lease nothing is decided; winning it reconciles everything.
+    let Some(writer) = ctx.leadership.writer() else { return Ok(Action::await_change()) };
+    let reconciling = ctx.metrics.reconciling();
+    let name = object.name_any();
+    let outcome = match &object.0 {
+        Ok(policy) => keep_true(&ctx, &writer, policy.clone()).await,
+        Err(invalid) => publish::invalid(&ctx, &writer, &name, invalid).await,
+    };
+    match outcome {
+        Ok(action) => {
+            reconciling.finish("ok");
+            ctx.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            Ok(action)
+        }
+        Err(error) => {
+            reconciling.finish(error.category());
+            // Whatever was half done, the cluster knows better than we do.
+            ctx.memories.forget(&name).await;
+            Err(error)
+        }
+    }
+}
+
+/// The phases, in order.
+async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Result<Action, Error> {
+    let name = policy.name_any();
+    let own: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &ctx.scope.own_namespace);
+    let mut memory = ctx.memories.load(&policy, &own).await?;
+    if let Some(status) = &memory.status {
+        policy.status = Some(status.clone());
+    }
+    let cluster = ctx.caches.cluster();
+    let others = others(ctx, &name);
+    let others: Vec<_> = others.iter().map(AsRef::as_ref).collect();
+
+    let checked = check(&policy, &others, &cluster);
+    let planned = plan(&checked, &memory.record);
+    if !finalizer::settle(ctx, writer, &checked, &planned.plan, &memory).await? {
+        forget(ctx, &name).await;
+        return Ok(Action::await_change());
+    }
+    let next = within("apply", take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)).await?;
+    ctx.caches.serve(checked.allow.as_ref().map(|allow| allow.nets.clone()));
+    let verified = ctx.verifier.newest(&verify::request(ctx, &checked, memory.rollout.as_ref()));
+    within("status", publish::publish(ctx, writer, &checked, &planned, &mut memory, verified)).await?;
+    ctx.memories.keep(&name, memory).await;
+    Ok(match next {
+        Next::Change => Action::await_change(),
+        Next::Now => Action::requeue(Duration::ZERO),
+        Next::After(pause) => Action::requeue(pause),
+    })
+}
+
+/// One step of the rollout, where the policy wants anything written.
+async fn take_step(
+    ctx: &Ctx,
+    writer: &Writer,
+    checked: &Checked<'_>,
+    planned: &Planned,
+    cluster: &Cluster,
+    memory: &mut Memory,
+) -> Result<Next, Error> {
+    let (Ok(target), true) = (&checked.target, checked.writes()) else { return Ok(Next::Change) };
+    let at = Circumstances {
+        now: Timestamp::now(),
+        generation: checked.policy.metadata.generation.unwrap_or_default(),
+        image: &target.template.image,
+    };
+    let scene = Scene { ctx, writer, checked, target, cluster, at };
+    apply::apply(&scene, &planned.plan, memory).await
+}
+
+/// Bounds one phase; kube's own retries would otherwise hold a reconcile for minutes.
+async fn within<T>(phase: &'static str, io: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(APPLY_LIMIT, io).await.map_err(|_| Error::Deadline { phase, limit: APPLY_LIMIT })?
+}
+
+/// The other policies that can be read.
+fn others(ctx: &Ctx, name: &str) -> Vec<Arc<ResolverPolicy>> {
+    let readable = |object: Arc<DeserializeGuard<ResolverPolicy>>| object.0.as_ref().ok().cloned().map(Arc::new);
+    ctx.policies.state().into_iter().filter(|object| object.name_any() != name).filter_map(readable).collect()
+}
+
+/// The policy is gone.
+async fn forget(ctx: &Ctx, name: &str) {
+    ctx.memories.forget(name).await;
+    ctx.verifier.stop(name);
+    ctx.metrics.forget(name);
+    ctx.diagnostics.remove("policies", name);
+}
+
+/// Tries again, later with every failure in a row. kube-runtime has no back-off of its own.
+fn error_policy(object: Arc<DeserializeGuard<ResolverPolicy>>, error: &Error, ctx: Arc<Ctx>) -> Action {
+    let name = object.name_any();
+    let mut failures = ctx.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = failures.entry(name.clone()).or_default();
+    let pause = Duration::from_secs(1 << (*count).min(6));
+    *count += 1;
+    tracing::warn!(policy = name, error = %Chain(error), pause = pause.as_secs(), "a reconcile ended early");
+    Action::requeue(pause)
+}

@@ -1,0 +1,183 @@
+//! Says what is known: status, evidence, Events, metrics. Nothing is written without a change.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Resource, ResourceExt,
+    core::error_boundary::InvalidObject,
+    runtime::{controller::Action, events::EventType},
+};
+use serde_json::json;
+use tsutsumi_api::{
+    ResolverPolicy, ResolverPolicyStatus,
+    conditions::{ConditionType, Reason},
+    resolver_policy::{Rollout, RolloutState},
+};
+use tsutsumi_engine::resolver::{
+    Checked, Plan, Planned, Record,
+    status::{Inputs, status},
+};
+
+use super::{Ctx, error::Error, memory::Memory, verify::Round};
+use crate::runtime::writer::Writer;
+
+/// Publishes what one reconcile came to.
+pub(super) async fn publish(
+    ctx: &Ctx,
+    writer: &Writer,
+    checked: &Checked<'_>,
+    planned: &Planned,
+    memory: &mut Memory,
+    round: Option<Round>,
+) -> Result<(), Error> {
+    let policy = checked.policy;
+    let name = policy.name_any();
+    if let Some(round) = &round {
+        keep_evidence(ctx, writer, &name, round, memory).await?;
+    }
+    let inputs = Inputs {
+        checked,
+        planned,
+        rollout: memory.rollout.as_ref(),
+        verified: round.as_ref().map(|round| &round.verified),
+        warnings: way_back(ctx, &name, planned, memory).into_iter().collect(),
+        now: Timestamp::now(),
+    };
+    let said = status(&inputs);
+    ctx.metrics.set_plan_changes(&name, said.plan.len());
+    ctx.metrics.set_controls(&name, said.controls.iter().map(Into::into));
+    ctx.diagnostics.put("policies", &name, &json!({ "rollout": said.rollout, "validUntil": said.valid_until }));
+    if policy.status.as_ref() != Some(&said) {
+        tell(ctx, writer, policy, policy.status.as_ref(), &said).await;
+        write(ctx, writer, &name, &said).await?;
+    }
+    memory.status = Some(said);
+    Ok(())
+}
+
+/// Says of an object that the schema let through and we cannot read what is wrong with it.
+pub(super) async fn invalid(
+    ctx: &Ctx,
+    writer: &Writer,
+    name: &str,
+    invalid: &InvalidObject,
+) -> Result<Action, Error> {
+    let body = json!({
+        "apiVersion": ResolverPolicy::api_version(&()),
+        "kind": ResolverPolicy::kind(&()),
+        "status": {
+            "observedGeneration": invalid.metadata.generation,
+            "conditions": [{
+                "type": ConditionType::Accepted.as_str(),
+                "status": "False",
+                "reason": Reason::Invalid.as_str(),
+                "message": invalid.error,
+                "observedGeneration": invalid.metadata.generation,
+                "lastTransitionTime": invalid.metadata.creation_timestamp,
+            }],
+        },
+    });
+    let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
+    writer.apply_status(&api, name, &body).await.map_err(|source| Error::Publish { source })?;
+    Ok(Action::await_change())
+}
+
+async fn write(ctx: &Ctx, writer: &Writer, name: &str, said: &ResolverPolicyStatus) -> Result<(), Error> {
+    let body = json!({
+        "apiVersion": ResolverPolicy::api_version(&()),
+        "kind": ResolverPolicy::kind(&()),
+        "status": said,
+    });
+    let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
+    writer.apply_status(&api, name, &body).await.map_err(|source| Error::Publish { source })?;
+    Ok(())
+}
+
+/// The newest pass and failure of each control, in our own ConfigMap.
+async fn keep_evidence(
+    ctx: &Ctx,
+    writer: &Writer,
+    policy: &str,
+    round: &Round,
+    memory: &mut Memory,
+) -> Result<(), Error> {
+    if memory.evidence_of == Some(round.verified.checked_at) {
+        return Ok(());
+    }
+    let own: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &ctx.scope.own_namespace);
+    let name = format!("tsutsumi-evidence-{policy}");
+    let before = own.get_opt(&name).await.map_err(|source| Error::Load { source: source.into() })?;
+    let before = before.and_then(|config_map| config_map.data).unwrap_or_default();
+    let config_map = ConfigMap {
+        metadata: kube::core::ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some([("app.kubernetes.io/managed-by".to_owned(), "tsutsumi".to_owned())].into()),
+            ..Default::default()
+        },
+        data: Some(round.evidence.merged_into(before)),
+        ..Default::default()
+    };
+    writer.apply_owned(&own, &name, &config_map).await.map_err(|source| Error::Publish { source })?;
+    memory.evidence_of = Some(round.verified.checked_at);
+    Ok(())
+}
+
+/// The line of kubectl that puts the text back without us.
+fn way_back(ctx: &Ctx, policy: &str, planned: &Planned, memory: &Memory) -> Option<String> {
+    let slot = match &planned.plan {
+        Plan::Blocked { .. } => return None,
+        Plan::InForce { slot, .. } => slot,
+        Plan::Replace(change) => &change.slot,
+    };
+    memory.record.previous.as_ref()?;
+    let command = Record::restore_command(policy, &ctx.scope.own_namespace, slot);
+    Some(format!("to put the text before the last write back without tsutsumi: {command}"))
+}
+
+/// Tells, by Events, what a user can act on: the ends of a rollout, and controls that begin to fail.
+async fn tell(
+    ctx: &Ctx,
+    writer: &Writer,
+    policy: &ResolverPolicy,
+    before: Option<&ResolverPolicyStatus>,
+    said: &ResolverPolicyStatus,
+) {
+    let about = policy.object_ref(&());
+    let state = |status: Option<&ResolverPolicyStatus>| status.and_then(|status| status.rollout.as_ref()).map(of);
+    if let (Some(rollout), true) = (&said.rollout, state(before) != state(Some(said)))
+        && let Some((type_, reason, action)) = told_of(rollout.state)
+    {
+        let note = if rollout.message.is_empty() {
+            format!("every pod that serves shows {}", rollout.identity)
+        } else {
+            rollout.message.clone()
+        };
+        ctx.events.publish(writer, &about, type_, reason, action, &note).await;
+    }
+    for control in said.controls.iter().filter(|control| control.state == tsutsumi_model::ControlState::Fail) {
+        let known = before
+            .into_iter()
+            .flat_map(|status| &status.controls)
+            .any(|old| old.id == control.id && old.state == control.state);
+        if !known {
+            let note = format!("{}: {}", control.id, control.message);
+            let (type_, reason) = (EventType::Warning, Reason::ControlsFailed);
+            ctx.events.publish(writer, &about, type_, reason, "Verify", &note).await;
+        }
+    }
+}
+
+fn of(rollout: &Rollout) -> (RolloutState, &str) {
+    (rollout.state, &rollout.identity)
+}
+
+fn told_of(state: RolloutState) -> Option<(EventType, Reason, &'static str)> {
+    match state {
+        RolloutState::Settled => Some((EventType::Normal, Reason::Loaded, "Confirm")),
+        RolloutState::Written => Some((EventType::Normal, Reason::RollingOut, "Write")),
+        RolloutState::CanaryFailed => Some((EventType::Warning, Reason::CanaryFailed, "Judge")),
+        RolloutState::RolledBack => Some((EventType::Warning, Reason::RolledBack, "RollBack")),
+        RolloutState::Overwritten => Some((EventType::Warning, Reason::OverwrittenBy, "GiveUp")),
+        RolloutState::Saved | RolloutState::CanaryPassed => None,
+    }
+}

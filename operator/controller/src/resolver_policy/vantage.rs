@@ -1,0 +1,103 @@
+//! The probers that can be asked, inside and outside.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use k8s_openapi::api::core::v1::Pod;
+use tsutsumi_engine::cluster::Cluster;
+use tsutsumi_model::{Observation, Probe, Vantage};
+use tsutsumi_probes::client::{ProberClient, ProberError};
+
+use crate::runtime::certificates::ControllerTls;
+
+/// Knows where probers are and how to dial them.
+#[derive(Clone)]
+pub(crate) struct Vantages {
+    own_namespace: String,
+    prober_port: u16,
+    outside: Vec<(String, SocketAddr)>,
+    tls: ControllerTls,
+}
+
+/// A vantage could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VantageError {
+    /// There is no prober.
+    #[error("there is no prober {vantage}: {advice}")]
+    Missing {
+        /// Where.
+        vantage: Vantage,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// It did not answer.
+    #[error("the prober {vantage} at {address} could not be asked")]
+    Prober {
+        /// Where.
+        vantage: Vantage,
+        /// Its address.
+        address: SocketAddr,
+        /// What failed.
+        #[source]
+        source: ProberError,
+    },
+}
+
+impl Vantages {
+    pub(crate) fn new(
+        own_namespace: &str,
+        prober_port: u16,
+        outside: Vec<(String, SocketAddr)>,
+        tls: ControllerTls,
+    ) -> Self {
+        Self { own_namespace: own_namespace.to_owned(), prober_port, outside, tls }
+    }
+
+    /// Asks the first prober of a vantage that answers.
+    pub(crate) async fn ask(
+        &self,
+        cluster: &Cluster,
+        vantage: Vantage,
+        probes: Vec<Probe>,
+    ) -> Result<Vec<Observation>, VantageError> {
+        if probes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (addresses, advice) = match vantage {
+            Vantage::Inside => (self.inside(cluster), "wait for the pods of the Deployment tsutsumi-prober"),
+            Vantage::Outside => (
+                self.outside.iter().map(|(_, address)| *address).collect(),
+                "run `tsutsumi prober` outside and name it under `vantages` in the chart's values",
+            ),
+        };
+        let mut failed = VantageError::Missing { vantage, advice };
+        for address in addresses {
+            let Some(tls) = self.tls.client_config() else { continue };
+            match ProberClient::new(address, tls).run(probes.clone()).await {
+                Ok(observations) => return Ok(observations),
+                Err(source) => failed = VantageError::Prober { vantage, address, source },
+            }
+        }
+        Err(failed)
+    }
+
+    /// The ready pods of our prober.
+    fn inside(&self, cluster: &Cluster) -> Vec<SocketAddr> {
+        let mut addresses: Vec<_> =
+            cluster.pods.iter().filter_map(|pod| self.prober_address(pod)).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
+    fn prober_address(&self, pod: &Arc<Pod>) -> Option<SocketAddr> {
+        let ours = pod.metadata.namespace.as_deref() == Some(&self.own_namespace);
+        let labels = pod.metadata.labels.as_ref()?;
+        let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
+        if !ours || !is("app.kubernetes.io/name", "tsutsumi") || !is("app.kubernetes.io/component", "prober") {
+            return None;
+        }
+        let status = pod.status.as_ref()?;
+        let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+        let address = status.pod_ip.as_ref()?.parse().ok()?;
+        ready.then_some(SocketAddr::new(address, self.prober_port))
+    }
+}
