@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::rig::{self, Options};
+use crate::image;
+use crate::rig::{self, DnsOptions, Options};
 use crate::tools::Version;
 
 /// What to do with the rig.
@@ -17,6 +18,17 @@ pub(crate) enum Cluster {
     Down,
     /// Print what a suite needs to know of it, one NAME=value a line
     Env,
+    /// Put another cluster DNS in place of the running one
+    Dns(DnsOptions),
+    /// Start the operator's prober in the outside namespace, once the operator has issued its certificate
+    OutsideProber {
+        /// The `tsutsumi` program; absent for the one that `cargo xtask image` builds
+        #[arg(long)]
+        binary: Option<PathBuf>,
+        /// The release's namespace
+        #[arg(long, default_value = "tsutsumi-system")]
+        namespace: String,
+    },
     /// Load an image archive into it
     Import {
         /// The archive
@@ -44,6 +56,10 @@ pub(crate) fn run(command: &Cluster) -> Result<()> {
         Cluster::Up(options) => print!("{}", rig::up(options)?),
         Cluster::Down => rig::down()?,
         Cluster::Env => print!("{}", rig::facts()?),
+        Cluster::Dns(options) => rig::replace_dns(options)?,
+        Cluster::OutsideProber { binary, namespace } => {
+            rig::outside_prober(&binary.clone().unwrap_or_else(image::operator_binary), namespace)?;
+        }
         Cluster::Import { archive } => rig::import(archive)?,
         Cluster::ImportCoredns { version } => println!("{}", rig::import_coredns(version)?),
         Cluster::PlatformWriter { manifest, kubectl } => rig::platform_writer(kubectl, manifest)?,

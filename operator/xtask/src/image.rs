@@ -137,7 +137,7 @@ pub(crate) fn operator() -> Result<(PathBuf, String)> {
             "tsutsumi",
         ]);
         run::output(cargo.args(["--target", TARGET]))?;
-        Ok(run::target().join(TARGET).join("release/tsutsumi"))
+        Ok(operator_binary())
     })?;
     let name = format!("ghcr.io/tsutsumi-dev/tsutsumi:{}", env!("CARGO_PKG_VERSION"));
     let archive = run::target().join("image/tsutsumi.tar");
@@ -154,6 +154,11 @@ pub(crate) fn operator() -> Result<(PathBuf, String)> {
     }
     .write(&archive)?;
     Ok((archive, name))
+}
+
+/// Where the operator's static binary lies once it is built.
+pub(crate) fn operator_binary() -> PathBuf {
+    run::target().join(TARGET).join("release/tsutsumi")
 }
 
 /// Compiles the pods' holding process.

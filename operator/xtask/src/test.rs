@@ -7,7 +7,6 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser as _;
 
 use crate::rig::{self, facts::Facts};
 use crate::{generate, image, run, tools};
@@ -91,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn end_to_end(tally: &mut Tally, image: bool, all: bool) {
     let suite = "end-to-end suite";
     let up = tally.step("cluster up", || {
-        let facts = rig::up(&Up::parse_from(["up"]).options)?;
+        let facts = rig::up(&rig::Options::standard())?;
         if image {
             rig::import(&run::target().join("image/tsutsumi.tar"))?;
         }
@@ -118,13 +117,6 @@ fn end_to_end(tally: &mut Tally, image: bool, all: bool) {
         }
     }
     tally.step("cluster down", rig::down);
-}
-
-/// The defaults of `cluster up`, from where they are written.
-#[derive(clap::Parser)]
-struct Up {
-    #[command(flatten)]
-    options: rig::Options,
 }
 
 fn environment(facts: &Facts, all: bool) -> Command {

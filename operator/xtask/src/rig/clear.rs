@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::state::{self, Journal, MARK, ROOT, RUN, Record};
+use super::state::{self, Journal, MARK, Process, ROOT, RUN, Record};
 use super::{containerd, network};
 use crate::run;
 
@@ -55,11 +55,20 @@ pub(crate) fn start_of(pid: u32) -> Option<u64> {
         .map(|stat| stat.start)
 }
 
+/// Ends these processes and all their descendants, and nothing that only carries the mark.
+pub(crate) fn end(processes: &[Process]) -> Result<()> {
+    end_all(&|| members(processes, false))
+}
+
 /// Ends recorded and marked processes and all their descendants. Containers descend from their shims, which carry
 /// the mark; a runtime that is ended first starts nothing new, and the loop catches what it started meanwhile.
 fn end_processes(record: &Record) -> Result<()> {
+    end_all(&|| members(&record.processes, true))
+}
+
+fn end_all(members: &dyn Fn() -> BTreeSet<u32>) -> Result<()> {
     run::wait_for("the rig's processes to end", Duration::from_secs(60), || {
-        let members = members(record);
+        let members = members();
         if members.is_empty() {
             return Ok(());
         }
@@ -77,7 +86,7 @@ struct Stat {
     zombie: bool,
 }
 
-fn members(record: &Record) -> BTreeSet<u32> {
+fn members(known: &[Process], with_marked: bool) -> BTreeSet<u32> {
     let all = processes();
     let mark = format!("{MARK}={ROOT}");
     let marked = |pid: &u32| {
@@ -88,14 +97,13 @@ fn members(record: &Record) -> BTreeSet<u32> {
         })
     };
     let recorded = |pid: &u32, stat: &Stat| {
-        record
-            .processes
+        known
             .iter()
             .any(|process| process.pid == *pid && process.start == stat.start)
     };
     let mut found: BTreeSet<u32> = all
         .iter()
-        .filter(|(pid, stat)| recorded(pid, stat) || marked(pid))
+        .filter(|(pid, stat)| recorded(pid, stat) || with_marked && marked(pid))
         .map(|(pid, _)| *pid)
         .collect();
     loop {
@@ -208,15 +216,11 @@ mod tests {
     #[test]
     fn a_process_whose_start_differs_is_not_ours() {
         let pid = std::process::id();
-        let process = state::Process {
+        let process = Process {
             name: "x".into(),
             pid,
             start: 0,
         };
-        let record = Record {
-            processes: vec![process],
-            ..Record::default()
-        };
-        assert_eq!(members(&record), BTreeSet::new());
+        assert_eq!(members(&[process], false), BTreeSet::new());
     }
 }

@@ -13,7 +13,8 @@ use super::facts::{
     BRIDGE_V4, BRIDGE_V6, DNS_V4, NODE_PORT, NodeAddresses, PODS_V4, PODS_V6, SERVICES_V4, SERVICES_V6,
 };
 use super::state::ROOT;
-use super::{Options, Platform, Rig, images};
+use super::{DnsOptions, Platform, Rig, images};
+use crate::tools::Version;
 use crate::{dns, run};
 
 const KUBEADM: &str = include_str!("../../manifests/kubeadm.yaml");
@@ -37,9 +38,9 @@ pub(crate) fn start_upstream(rig: &mut Rig) -> Result<()> {
 }
 
 /// Installs cluster DNS and waits until every replica serves.
-pub(crate) fn install(rig: &mut Rig, options: &Options) -> Result<()> {
+pub(crate) fn install(rig: &mut Rig, options: &DnsOptions, kubernetes: &Version) -> Result<()> {
     images::import_coredns(rig.coredns.clone(), &options.coredns)?;
-    let manifest = manifest(rig, options);
+    let manifest = manifest(rig, options, kubernetes);
     let path = Path::new(ROOT).join("dns.yaml");
     fs::write(&path, manifest)?;
     let path = path.to_str().context("the manifest's path")?;
@@ -62,6 +63,19 @@ pub(crate) fn install(rig: &mut Rig, options: &Options) -> Result<()> {
         "--timeout=120s",
     ])
     .map(drop)
+}
+
+/// Takes away what either platform installed and what users added to it.
+pub(crate) fn remove(rig: &Rig) -> Result<()> {
+    let objects = [
+        "deployment/coredns",
+        "configmap/coredns",
+        "configmap/coredns-custom",
+        "configmap/kubeadm-config",
+    ];
+    let mut arguments = vec!["-n", "kube-system", "delete", "--ignore-not-found", "--wait"];
+    arguments.extend(objects);
+    rig.kubectl(&arguments).map(drop)
 }
 
 /// Creates the names that tests ask for and, where wanted, exposes cluster DNS.
@@ -138,7 +152,7 @@ fn apply_file(rig: &Rig, path: &str) -> Result<()> {
     .map(drop)
 }
 
-fn manifest(rig: &Rig, options: &Options) -> String {
+fn manifest(rig: &Rig, options: &DnsOptions, kubernetes: &Version) -> String {
     let text = match options.platform {
         Platform::Kubeadm => KUBEADM,
         Platform::K3s => K3S,
@@ -149,7 +163,7 @@ fn manifest(rig: &Rig, options: &Options) -> String {
     };
     text.replace("{image}", &images::coredns_name(&options.coredns))
         .replace("{reload}", &reload)
-        .replace("{version}", &options.kubernetes.to_string())
+        .replace("{version}", &kubernetes.to_string())
         .replace("{pods}", &rig.families(PODS_V4, PODS_V6))
         .replace("{services}", &rig.families(SERVICES_V4, SERVICES_V6))
         .replace("{node}", &rig.node.v4.to_string())

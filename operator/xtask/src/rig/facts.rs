@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::Platform;
 use crate::run;
 
 /// The single node.
@@ -94,8 +95,10 @@ pub(crate) struct Facts {
 pub(crate) struct Own {
     /// The node's addresses.
     pub(crate) node: NodeAddresses,
-    /// `kubeadm` or `k3s`.
-    pub(crate) platform: String,
+    /// Whose cluster DNS it carries.
+    pub(crate) platform: Platform,
+    /// Kubernetes' release.
+    pub(crate) version: String,
     /// Kubernetes' programs.
     pub(crate) kubernetes: PathBuf,
     /// The `helm` program.
@@ -120,7 +123,14 @@ impl fmt::Display for Facts {
             writeln!(formatter, "TSUTSUMI_NODE_ADDRESS6={v6}")?;
         }
         writeln!(formatter, "TSUTSUMI_NODE_PORT={NODE_PORT}")?;
-        writeln!(formatter, "TSUTSUMI_PLATFORM={}", own.platform)?;
+        let platform = match own.platform {
+            Platform::Kubeadm => "kubeadm",
+            Platform::K3s => "k3s",
+        };
+        writeln!(formatter, "TSUTSUMI_PLATFORM={platform}")?;
+        if let Ok(xtask) = std::env::current_exe() {
+            writeln!(formatter, "TSUTSUMI_XTASK={}", xtask.display())?;
+        }
         writeln!(
             formatter,
             "TSUTSUMI_KUBECTL={}",

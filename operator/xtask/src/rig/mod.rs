@@ -11,6 +11,7 @@ pub(crate) mod facts;
 mod images;
 mod kubelet;
 mod network;
+mod outside;
 mod pki;
 mod state;
 
@@ -30,7 +31,8 @@ pub(crate) use self::coredns::platform_writer;
 pub(crate) use self::state::ROOT as FOLDER;
 
 /// Which installer's cluster DNS the rig carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Platform {
     /// The Corefile belongs to the administrator.
     Kubeadm,
@@ -42,24 +44,46 @@ pub(crate) enum Platform {
 /// How to bring the rig up.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// `CoreDNS` release that serves the cluster
-    #[arg(long, default_value = tools::COREDNS)]
-    pub(crate) coredns: Version,
     /// Kubernetes release
     #[arg(long, default_value = tools::KUBERNETES)]
     pub(crate) kubernetes: Version,
-    /// Whose cluster DNS to imitate
-    #[arg(long, value_enum, default_value = "kubeadm")]
-    pub(crate) platform: Platform,
     /// Use this cluster instead of starting one; only the names that tests ask for are created in it
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Leave cluster DNS without the `NodePort` that outside clients reach
     #[arg(long)]
     pub(crate) no_expose: bool,
+    /// What serves the cluster's names
+    #[command(flatten)]
+    pub(crate) dns: DnsOptions,
+}
+
+/// Which cluster DNS, installed as by whom.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DnsOptions {
+    /// `CoreDNS` release that serves the cluster
+    #[arg(long, default_value = tools::COREDNS)]
+    pub(crate) coredns: Version,
+    /// Whose cluster DNS to imitate
+    #[arg(long, value_enum, default_value = "kubeadm")]
+    pub(crate) platform: Platform,
     /// Interval and jitter of `CoreDNS`' reload; empty for its default of 30 seconds
     #[arg(long, default_value = "2s 1s", value_parser = reload)]
     pub(crate) reload: Reload,
+}
+
+impl Options {
+    /// What `cluster up` does without a flag.
+    pub(crate) fn standard() -> Self {
+        use clap::Parser as _;
+
+        #[derive(clap::Parser)]
+        struct Up {
+            #[command(flatten)]
+            options: Options,
+        }
+        Up::parse_from(["up"]).options
+    }
 }
 
 /// The arguments of `reload`, or none.
@@ -90,7 +114,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     system::ensure()?;
     let cache = Cache::open()?;
     let kubernetes = tools::kubernetes::folder(&cache, &options.kubernetes)?;
-    let coredns = tools::coredns::binary(&cache, &options.coredns)?;
+    let coredns = tools::coredns::binary(&cache, &options.dns.coredns)?;
     let helm = tools::helm::binary(&cache)?;
     step("cleared what an earlier run left", clear::clear)?;
     let mut record = Record {
@@ -116,18 +140,17 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     })?;
     step("control plane", || control_plane::start(&mut rig, &pki))?;
     step("node", || kubelet::start(&mut rig, &pki))?;
-    step("cluster DNS", || coredns::install(&mut rig, options))?;
+    step("cluster DNS", || {
+        coredns::install(&mut rig, &options.dns, &options.kubernetes)
+    })?;
     step("names for tests", || {
         coredns::fixtures(&|arguments, input| rig.feed(arguments, input), !options.no_expose)?;
         coredns::wait_until_answered(node, !options.no_expose)
     })?;
-    let platform = match options.platform {
-        Platform::Kubeadm => "kubeadm",
-        Platform::K3s => "k3s",
-    };
     let own = Own {
         node,
-        platform: platform.to_owned(),
+        platform: options.dns.platform,
+        version: options.kubernetes.to_string(),
         kubernetes: rig.kubernetes.clone(),
         helm,
         coredns: rig.coredns.clone(),
@@ -139,6 +162,32 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     };
     rig.journal.note(|record| record.facts = Some(facts.clone()))?;
     Ok(facts)
+}
+
+/// Puts another cluster DNS in the place of the running rig's; for a moment nobody answers.
+pub(crate) fn replace_dns(options: &DnsOptions) -> Result<()> {
+    let (mut rig, mut own) = Rig::resume()?;
+    let coredns = tools::coredns::binary(&Cache::open()?, &options.coredns)?;
+    step("cluster DNS", || {
+        rig.stop("platform-writer")?;
+        coredns::remove(&rig)?;
+        rig.coredns.clone_from(&coredns);
+        coredns::install(&mut rig, options, &own.version.parse()?)?;
+        coredns::wait_until_answered(rig.node, false)
+    })?;
+    own.platform = options.platform;
+    own.coredns = coredns;
+    let facts = Facts {
+        kubeconfig: rig.kubeconfig.clone(),
+        own: Some(own),
+    };
+    rig.journal.note(|record| record.facts = Some(facts))
+}
+
+/// Starts the operator's prober in the outside namespace, with the certificate that the operator has issued for it.
+pub(crate) fn outside_prober(binary: &Path, namespace: &str) -> Result<()> {
+    let (mut rig, _) = Rig::resume()?;
+    outside::start(&mut rig, binary, namespace)
 }
 
 /// Takes everything away again.
@@ -166,7 +215,7 @@ pub(crate) fn import_coredns(version: &Version) -> Result<String> {
     Ok(images::coredns_name(version))
 }
 
-fn require_own() -> Result<Own> {
+pub(crate) fn require_own() -> Result<Own> {
     facts()?
         .own
         .context("the cluster is not the rig's own, so images have to reach it in its own way")
@@ -202,6 +251,32 @@ fn adopt(kubeconfig: &Path, options: &Options) -> Result<Facts> {
 }
 
 impl Rig {
+    /// The rig that is up.
+    fn resume() -> Result<(Self, Own)> {
+        let own = require_own()?;
+        let rig = Self {
+            journal: Journal::resume()?,
+            node: own.node,
+            kubernetes: own.kubernetes.clone(),
+            coredns: own.coredns.clone(),
+            kubeconfig: facts()?.kubeconfig,
+        };
+        Ok((rig, own))
+    }
+
+    /// Ends the recorded processes of one name, with all that they started.
+    fn stop(&mut self, name: &str) -> Result<()> {
+        let (going, staying): (Vec<_>, Vec<_>) = self
+            .journal
+            .record()
+            .processes
+            .iter()
+            .cloned()
+            .partition(|process| process.name == name);
+        clear::end(&going)?;
+        self.journal.note(|record| record.processes = staying)
+    }
+
     /// Starts a process that outlives this one, in a session of its own, with its output in the rig's log folder.
     fn spawn(&mut self, name: &str, command: &mut Command) -> Result<()> {
         let logs = Path::new(ROOT).join("log");

@@ -88,6 +88,17 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Goes on with the record of the rig that is up.
+    pub(crate) fn resume() -> Result<Self> {
+        let record = Self::earlier()?.filter(|record| record.facts.is_some());
+        let record =
+            record.context("no rig is up on this machine: start one with `cargo xtask cluster up`")?;
+        Ok(Self {
+            path: Path::new(ROOT).join("state.json"),
+            record,
+        })
+    }
+
     /// The record an earlier run left, if any.
     pub(crate) fn earlier() -> Result<Option<Record>> {
         read(&Path::new(ROOT).join("state.json"))
