@@ -4,11 +4,13 @@
 //! reads a clock, opens a socket or knows Kubernetes, so every other crate may use it.
 
 mod control;
+mod fact;
 mod name;
 mod probe;
 mod verdict;
 
 pub use control::{ControlId, ControlState, UnknownControl, Vantage};
+pub use fact::{ClientAddress, Exposure, Reach};
 pub use name::{DomainName, NameError};
 pub use probe::{
     Ask, DnsAnswer, DnsQuestion, Endpoint, Failure, MetricName, MetricSample, Observation, Port, Probe,
