@@ -94,7 +94,8 @@ pub struct DnsQuestion {
     pub qtype: QueryType,
     /// The class asked for.
     pub qclass: QueryClass,
-    /// The EDNS message size offered, in bytes; absent means no EDNS at all.
+    /// The EDNS message size offered, in bytes; less than 512 counts as 512 (RFC 6891, 6.2.3), absent means no EDNS at
+    /// all.
     pub edns: Option<u16>,
 }
 

@@ -1,0 +1,311 @@
+//! Mutual TLS between controller and prober, from files that may change at any time.
+//!
+//! TLS 1.3 with ring, both sides identified by a DNS name that stands for a role and is never resolved; no session is
+//! resumed, so every connection proves itself anew. The files are looked at for each new connection; a set that
+//! cannot be read, such as one half written, leaves the last good one in use.
+
+use std::{
+    fmt,
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::{Resumption, WebPkiServerVerifier, danger::HandshakeSignatureValid, verify_server_name},
+    crypto::{CryptoProvider, ring},
+    server::{
+        ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    version::TLS13,
+};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    pem::{self, PemObject},
+};
+
+/// The issuers that a peer's certificate may come from, PEM.
+pub const CA_FILE: &str = "ca.crt";
+/// The own certificate with its chain, PEM.
+pub const CERT_FILE: &str = "tls.crt";
+/// The key to it, PEM.
+pub const KEY_FILE: &str = "tls.key";
+
+const FILES: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
+
+/// What a certificate lets its holder be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// The only client of probers.
+    Controller,
+    /// The server.
+    Prober,
+}
+
+impl Role {
+    /// The DNS name in the certificate's subject alternative names.
+    #[must_use]
+    pub const fn dns_name(self) -> &'static str {
+        match self {
+            Self::Controller => "controller.tsutsumi.internal",
+            Self::Prober => "prober.tsutsumi.internal",
+        }
+    }
+
+    pub(crate) fn server_name(self) -> Result<ServerName<'static>, TlsError> {
+        ServerName::try_from(self.dns_name()).map_err(|_| TlsError::RoleName {
+            name: self.dns_name(),
+        })
+    }
+}
+
+/// The certificate files cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The certificate does not go with the key, or is none.
+    #[error("cannot use the certificate of `{CERT_FILE}` with the key of `{KEY_FILE}`")]
+    Certificate(#[source] rustls::Error),
+    /// A file holds nothing of what it should.
+    #[error("no certificate in `{}`", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file holds no PEM, or cannot be read.
+    #[error("cannot read `{}` as PEM", .path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: pem::Error,
+    },
+    /// The built-in provider lacks what TLS 1.3 needs.
+    #[error("cannot set up TLS 1.3")]
+    Protocol(#[source] rustls::Error),
+    /// A built-in name is no DNS name.
+    #[error("`{name}` is no DNS name")]
+    RoleName {
+        /// The name.
+        name: &'static str,
+    },
+    /// A file is not there.
+    #[error("cannot look at `{}`", .path.display())]
+    Stat {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The issuers cannot serve to verify.
+    #[error("cannot verify peers with `{CA_FILE}`")]
+    Verifier(#[source] VerifierBuilderError),
+}
+
+/// A directory with [`CA_FILE`], [`CERT_FILE`] and [`KEY_FILE`], as a Secret volume mounts them.
+pub struct Credentials<C> {
+    dir: PathBuf,
+    build: fn(&Path) -> Result<C, TlsError>,
+    last: Mutex<Option<(Stamp, Arc<C>)>>,
+}
+
+impl Credentials<ServerConfig> {
+    /// For the prober: takes connections of [`Role::Controller`] alone.
+    #[must_use]
+    pub fn prober(dir: impl Into<PathBuf>) -> Self {
+        Self::new(dir.into(), server_config)
+    }
+}
+
+impl Credentials<ClientConfig> {
+    /// For the controller. The name that a connection verifies is [`Role::Prober`]'s.
+    #[must_use]
+    pub fn controller(dir: impl Into<PathBuf>) -> Self {
+        Self::new(dir.into(), client_config)
+    }
+}
+
+impl<C> Credentials<C> {
+    fn new(dir: PathBuf, build: fn(&Path) -> Result<C, TlsError>) -> Self {
+        Self {
+            dir,
+            build,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// What the files say now, or said last when they could be used.
+    ///
+    /// # Errors
+    /// If they never could.
+    pub fn current(&self) -> Result<Arc<C>, TlsError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = match (stamp(&self.dir), &*last) {
+            (Ok(stamp), Some((known, config))) if stamp == *known => return Ok(Arc::clone(config)),
+            (Ok(stamp), _) => (self.build)(&self.dir).map(|config| (stamp, Arc::new(config))),
+            (Err(error), _) => Err(error),
+        };
+        match (fresh, &*last) {
+            (Ok((stamp, config)), _) => {
+                tracing::info!(dir = %self.dir.display(), "read the certificate files");
+                *last = Some((stamp, Arc::clone(&config)));
+                Ok(config)
+            }
+            (Err(error), Some((_, config))) => {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::warn!(error, dir = %self.dir.display(), "cannot use the changed certificate files, keeping the former");
+                Ok(Arc::clone(config))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+}
+
+impl<C> fmt::Debug for Credentials<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells one state of the three files from another: inode, size and modification time of each.
+type Stamp = [(u64, u64, Option<SystemTime>); FILES.len()];
+
+fn stamp(dir: &Path) -> Result<Stamp, TlsError> {
+    let mut stamp = Stamp::default();
+    for (file, slot) in FILES.iter().zip(&mut stamp) {
+        let path = dir.join(file);
+        let stat: Metadata = fs::metadata(&path).map_err(|source| TlsError::Stat { path, source })?;
+        *slot = (stat.ino(), stat.len(), stat.modified().ok());
+    }
+    Ok(stamp)
+}
+
+fn server_config(dir: &Path) -> Result<ServerConfig, TlsError> {
+    let provider = provider();
+    let inner = WebPkiClientVerifier::builder_with_provider(roots(dir)?, Arc::clone(&provider))
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let verifier = Arc::new(RoleVerifier {
+        inner,
+        role: Role::Controller.server_name()?,
+    });
+    let (chain, key) = identity(dir)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Protocol)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(TlsError::Certificate)?;
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn client_config(dir: &Path) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(dir)?, Arc::clone(&provider))
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let (chain, key) = identity(dir)?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Protocol)?
+        .with_webpki_verifier(verifier)
+        .with_client_auth_cert(chain, key)
+        .map_err(TlsError::Certificate)?;
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Named here, so that no process-wide default is needed or obeyed.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn roots(dir: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for issuer in certificates(dir.join(CA_FILE))? {
+        roots.add(issuer).map_err(TlsError::Certificate)?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn identity(dir: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let path = dir.join(KEY_FILE);
+    let key = open(&path)
+        .and_then(PrivateKeyDer::from_pem_reader)
+        .map_err(|source| TlsError::Pem { path, source })?;
+    Ok((certificates(dir.join(CERT_FILE))?, key))
+}
+
+fn certificates(path: PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read =
+        open(&path).and_then(|file| CertificateDer::pem_reader_iter(file).collect::<Result<Vec<_>, _>>());
+    match read {
+        Ok(found) if found.is_empty() => Err(TlsError::Empty { path }),
+        Ok(found) => Ok(found),
+        Err(source) => Err(TlsError::Pem { path, source }),
+    }
+}
+
+/// No certificate file is anywhere near this many bytes.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+fn open(path: &Path) -> Result<io::Take<File>, pem::Error> {
+    Ok(io::Read::take(
+        File::open(path).map_err(pem::Error::Io)?,
+        LARGEST_FILE,
+    ))
+}
+
+/// Verifies as webpki does, then that the certificate was issued for the role.
+#[derive(Debug)]
+struct RoleVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    role: ServerName<'static>,
+}
+
+impl ClientCertVerifier for RoleVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, &self.role)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
