@@ -5,6 +5,8 @@
 //! those of the grammar say `Error during parsing` or `Syntax error` without it. Everything that gets as far as a
 //! plugin, an address or a socket has passed the grammar.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};

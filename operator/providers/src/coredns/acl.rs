@@ -5,7 +5,7 @@
 //! it may then fit anything and can be relied upon for nothing.
 
 use super::addresses::AddressSet;
-use super::corefile::{Block, Dispenser, Token};
+use super::corefile::{Block, Directive, Dispenser, Token};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -138,6 +138,12 @@ pub struct AclError {
 /// The rules of the block, in order.
 pub fn of(block: &Block) -> Result<Vec<Rule>, AclError> {
     read(Dispenser::of(block, "acl"))
+}
+
+/// The rules of some of a block's directives, in order.
+pub fn of_directives<'a>(directives: impl IntoIterator<Item = &'a Directive>) -> Result<Vec<Rule>, AclError> {
+    let acls = directives.into_iter().filter(|directive| directive.name == "acl");
+    read(Dispenser::over(acls.flat_map(|directive| &directive.tokens)))
 }
 
 /// What the rules do with a query for `name`.

@@ -1,7 +1,8 @@
 //! `bufsize [SIZE]`: the largest answer over UDP. Only the first directive of a block counts
 //! (`plugin/bufsize/setup.go` returns at it; later ones are not even read).
 
-use super::corefile::{Block, Dispenser};
+use super::corefile::{Block, Directive, Dispenser};
+use super::version::Capabilities;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -63,10 +64,31 @@ pub enum BufSize {
     Unknown,
 }
 
+impl BufSize {
+    /// The number of bytes, if it can be told.
+    #[must_use]
+    pub fn bytes(self, capabilities: Capabilities) -> Option<u16> {
+        match self {
+            Self::Default => capabilities.default_bufsize(),
+            Self::Set(size) => Some(size.bytes()),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// What the block's first `bufsize` sets, if it has one.
 #[must_use]
 pub fn of(block: &Block) -> Option<BufSize> {
-    let mut words = Dispenser::of(block, "bufsize");
+    of_directives(block.directives())
+}
+
+/// What the first `bufsize` among some of a block's directives sets.
+#[must_use]
+pub fn of_directives<'a>(directives: impl IntoIterator<Item = &'a Directive>) -> Option<BufSize> {
+    let named = directives
+        .into_iter()
+        .filter(|directive| directive.name == "bufsize");
+    let mut words = Dispenser::over(named.flat_map(|directive| &directive.tokens));
     words.step()?;
     Some(match words.remaining_args().as_slice() {
         [] => BufSize::Default,

@@ -1,1 +1,420 @@
-//! placeholder
+//! The `coredns-custom` channel of k3s, AKS and Gardener: the platform owns the Corefile and imports our file.
+//!
+//! Our file can only add. What stands before its place takes effect first: the first `bufsize` counts, an `allow`
+//! ends the evaluation, a second `nsid` is fatal. `forward` and `cache` belong to the platform. Server blocks of
+//! `*.server` files are Corefiles of their own, for [`super::harden()`].
+
+use super::acl;
+use super::bufsize::{self, MessageBytes};
+use super::corefile::{Block, Corefile, Directive, Surroundings};
+use super::forward::Forward;
+use super::harden::{
+    BlockIdentity, Change, Desired, Foreign, HardenError, Hardened, Identity, Made, Note, Ours, Ownership,
+    Role, clients, denials_only, lines, tail,
+};
+use super::nsid::{self, Nsid};
+use super::version::{Capabilities, Feature};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Where our file will be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Channel<'a> {
+    /// The platform's Corefile.
+    pub corefile: &'a str,
+    /// Our key in the ConfigMap, such as `tsutsumi.override`.
+    pub name: &'a str,
+    /// The other keys, with their text.
+    pub others: &'a BTreeMap<String, String>,
+    /// What our key holds now.
+    pub present: Option<&'a str>,
+}
+
+/// Makes the text of our file. All of it is ours, so there is no record to keep.
+pub fn harden_override(
+    channel: &Channel<'_>,
+    desired: &Desired,
+    capabilities: &Capabilities,
+) -> Result<Hardened, HardenError> {
+    let tree = read(channel, MARKER)?;
+    let mut draft = Draft {
+        desired,
+        capabilities: *capabilities,
+        notes: Vec::new(),
+        with: Vec::new(),
+    };
+    for block in tree.blocks() {
+        draft.block(block)?;
+    }
+    let (blank, directives) = draft.body()?;
+    let ours = Nsid::of_hash(&Sha256::digest(blank.as_bytes()));
+    let text = blank.replace(&Nsid::BLANK.to_string(), &ours.to_string());
+    let written = read(channel, &text)?;
+    compare(&tree, &written, directives)?;
+    let shows = |block: &Block| BlockIdentity {
+        keys: block.keys().to_vec(),
+        shows: nsid::of(block),
+    };
+    let identity = Identity {
+        ours,
+        blocks: written.blocks().iter().map(shows).collect(),
+    };
+    let changes = changes(channel.present.unwrap_or_default(), &text);
+    Ok(Hardened {
+        text,
+        identity,
+        changes,
+        ownership: Ownership::default(),
+        notes: draft.notes,
+    })
+}
+
+/// Stands in our file while its place is being looked for.
+const MARKER: &str = "tsutsumi_stands_here";
+
+fn read(channel: &Channel<'_>, body: &str) -> Result<Corefile, HardenError> {
+    let mut files = channel.others.clone();
+    files.insert(channel.name.to_owned(), body.to_owned());
+    Corefile::parse_with(channel.corefile, &Surroundings::with_files(files)).map_err(HardenError::Syntax)
+}
+
+/// A server block that imports our file, split at that place.
+struct Site {
+    block: Vec<String>,
+    has_nsid: bool,
+    before: Part,
+    after: Part,
+}
+
+struct Part {
+    rules: Vec<acl::Rule>,
+    opaque: bool,
+    bufsize: Size,
+}
+
+/// The first `bufsize` of a part.
+#[derive(Clone, Copy)]
+enum Size {
+    Absent,
+    Bytes(u16),
+    Unknown,
+}
+
+struct Draft<'a> {
+    desired: &'a Desired,
+    capabilities: Capabilities,
+    notes: Vec<Note>,
+    with: Vec<Site>,
+}
+
+impl Draft<'_> {
+    fn block(&mut self, block: &Block) -> Result<(), HardenError> {
+        let keys = || block.keys().to_vec();
+        let Some(at) = block
+            .directives()
+            .iter()
+            .position(|directive| directive.name == MARKER)
+        else {
+            self.notes.push(Note::NotImported { block: keys() });
+            return Ok(());
+        };
+        for import in block.imports().iter().filter(|import| import.is_opaque()) {
+            self.notes.push(Note::OpaqueImport {
+                block: keys(),
+                pattern: import.pattern.clone(),
+            });
+        }
+        for forward in block
+            .directives()
+            .iter()
+            .filter_map(Forward::of)
+            .filter(|_| self.desired.forward.is_some())
+        {
+            self.notes.push(Note::ForwardElsewhere {
+                block: keys(),
+                from: forward.from.to_owned(),
+            });
+        }
+        let has_nsid = nsid::of(block).is_some();
+        if has_nsid {
+            self.notes.push(Note::ForeignNsid { block: keys() });
+        }
+        let opaque = |wanted: &dyn Fn(usize) -> bool| {
+            block
+                .imports()
+                .iter()
+                .any(|import| import.is_opaque() && wanted(import.after))
+        };
+        let (before, after) = block.directives().split_at(at);
+        self.with.push(Site {
+            block: keys(),
+            has_nsid,
+            before: self.part(block, before, opaque(&|index| index <= at))?,
+            after: self.part(block, &after[1..], opaque(&|index| index > at))?,
+        });
+        Ok(())
+    }
+
+    fn part(&self, block: &Block, directives: &[Directive], opaque: bool) -> Result<Part, HardenError> {
+        let rules = acl::of_directives(directives).map_err(|source| HardenError::Acl {
+            block: block.keys().to_vec(),
+            source,
+        })?;
+        let bufsize = match bufsize::of_directives(directives) {
+            None => Size::Absent,
+            Some(size) => size.bytes(self.capabilities).map_or(Size::Unknown, Size::Bytes),
+        };
+        Ok(Part {
+            rules,
+            opaque,
+            bufsize,
+        })
+    }
+
+    /// The text with a blank identity, and how many directives it has.
+    fn body(&mut self) -> Result<(String, usize), HardenError> {
+        let mut directives: Vec<Vec<(usize, String)>> = Vec::new();
+        let sites = std::mem::take(&mut self.with);
+        if !sites.is_empty() {
+            if !sites.iter().any(|site| site.has_nsid) && self.has(Feature::Nsid) {
+                directives.push(vec![(0, format!("nsid {}", Nsid::BLANK))]);
+            }
+            let size = self.bufsize(&sites);
+            directives.extend(size.map(|size| vec![(0, format!("bufsize {size}"))]));
+            directives.extend(self.acl(&sites)?);
+        }
+        let mut text = String::new();
+        for (depth, line) in directives.iter().flatten() {
+            text = text + &"    ".repeat(*depth) + line + "\n";
+        }
+        Ok((text, directives.len()))
+    }
+
+    fn bufsize(&mut self, sites: &[Site]) -> Option<MessageBytes> {
+        let mut size = self.desired.max_message_bytes?;
+        if !self.has(Feature::BufSize) {
+            return None;
+        }
+        let mut takes_effect = false;
+        for site in sites {
+            let block = || site.block.clone();
+            match (site.before.bufsize, site.after.bufsize) {
+                (Size::Bytes(before), _) if before <= size.bytes() => {}
+                (Size::Bytes(_), _) => self.notes.push(Note::BufSizeBefore { block: block() }),
+                (Size::Unknown, _) | (Size::Absent, Size::Unknown) => {
+                    self.notes.push(Note::BufSizeUnknown { block: block() });
+                }
+                (Size::Absent, _) if site.after.opaque => {
+                    self.notes.push(Note::BufSizeUnknown { block: block() });
+                }
+                (Size::Absent, Size::Absent) => takes_effect = true,
+                (Size::Absent, Size::Bytes(after)) => {
+                    takes_effect = true;
+                    size = MessageBytes::new(after.min(size.bytes())).unwrap_or(size);
+                }
+            }
+        }
+        takes_effect.then_some(size)
+    }
+
+    fn acl(&mut self, sites: &[Site]) -> Result<Option<Vec<(usize, String)>>, HardenError> {
+        let Some(wanted) = &self.desired.clients else {
+            return Ok(None);
+        };
+        let (allow, denial) = clients(wanted, self.capabilities, &mut self.notes)?;
+        if !self.has(Feature::Acl) {
+            return Ok(None);
+        }
+        let any_empty = self.desired.any_empty && self.has(Feature::AclFilter);
+        let ours = Ours {
+            allow: &allow,
+            denial,
+            any_empty,
+        };
+        let mut more_follow = false;
+        for site in sites {
+            let before = Foreign {
+                rules: &site.before.rules,
+                opaque: site.before.opaque,
+            };
+            let outside = before
+                .guard(&ours)
+                .first()
+                .and_then(|policy| policy.nets.as_ref())
+                .map_or(0, Vec::len);
+            if outside > 0 {
+                self.notes.push(Note::AllowedBefore {
+                    block: site.block.clone(),
+                    outside,
+                });
+            }
+            more_follow |= site.after.opaque || !site.after.rules.is_empty();
+        }
+        // An `allow` of ours would end the evaluation before foreign denials that follow.
+        let policies = if more_follow {
+            denials_only(&ours)
+        } else {
+            tail(&ours)
+        };
+        Ok(Some(lines(&policies)))
+    }
+
+    fn has(&mut self, feature: Feature) -> bool {
+        let has = self.capabilities.has(feature);
+        if !has && !self.notes.contains(&Note::Lacks { feature }) {
+            self.notes.push(Note::Lacks { feature });
+        }
+        has
+    }
+}
+
+/// The independent look: where the marker stood are now our directives, all else is what it was.
+fn compare(marked: &Corefile, written: &Corefile, count: usize) -> Result<(), HardenError> {
+    let unfaithful = Err(HardenError::NotFaithful {
+        what: "the file is not read as it was written",
+    });
+    if marked.blocks().len() != written.blocks().len() {
+        return unfaithful;
+    }
+    for (marked, written) in marked.blocks().iter().zip(written.blocks()) {
+        let read: Vec<_> = written.directives().iter().map(Directive::words).collect();
+        let before: Vec<_> = marked.directives().iter().map(Directive::words).collect();
+        let expected = match before.iter().position(|words| words == &[MARKER]) {
+            Some(at) => {
+                let ours = read.get(at..at + count).unwrap_or_default();
+                [&before[..at], ours, &before[at + 1..]].concat()
+            }
+            None => before,
+        };
+        if read != expected {
+            return unfaithful;
+        }
+    }
+    Ok(())
+}
+
+fn changes(present: &str, text: &str) -> Vec<Change> {
+    let directives = |body: &str| -> Vec<Vec<String>> {
+        let tree = Corefile::parse(&format!(". {{\n{body}\n}}\n"));
+        tree.map(|tree| {
+            tree.blocks()[0]
+                .directives()
+                .iter()
+                .map(Directive::words)
+                .collect()
+        })
+        .unwrap_or_default()
+    };
+    if present == text {
+        return Vec::new();
+    }
+    let change = |words: &Vec<String>, made| Change {
+        block: Vec::new(),
+        made,
+        role: match words[0].as_str() {
+            "acl" => Role::Acl,
+            "bufsize" => Role::BufSize,
+            _ => Role::Nsid,
+        },
+        text: words.join(" "),
+    };
+    let (old, new) = (directives(present), directives(text));
+    let gone = old
+        .iter()
+        .filter(|words| !new.contains(words))
+        .map(|words| change(words, Made::Removed));
+    let added = new
+        .iter()
+        .filter(|words| !old.contains(words))
+        .map(|words| change(words, Made::Added));
+    let mut changes: Vec<_> = gone.chain(added).collect();
+    if changes.is_empty() {
+        changes.push(Change {
+            block: Vec::new(),
+            made: Made::Moved,
+            role: Role::Nsid,
+            text: String::new(),
+        });
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coredns::{Clients, Others};
+
+    const MAIN: &str = ".:53 {\n    errors\n    import /etc/coredns/custom/*.override\n    forward . /etc/resolv.conf\n    cache 30\n}\nimport /etc/coredns/custom/*.server\n";
+
+    fn hardened(main: &str, others: &[(&str, &str)], present: Option<&str>) -> Hardened {
+        let others = others
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        let channel = Channel {
+            corefile: main,
+            name: "tsutsumi.override",
+            others: &others,
+            present,
+        };
+        let desired = Desired {
+            clients: Some(Clients {
+                allow: vec!["10.0.0.0/8".parse().unwrap()],
+                others: Others::Refuse,
+            }),
+            max_message_bytes: Some(MessageBytes::new(1232).unwrap()),
+            any_empty: true,
+            forward: Some(crate::coredns::ForwardHardening {
+                fresh_ports: true,
+                ..Default::default()
+            }),
+        };
+        harden_override(&channel, &desired, &Capabilities::unknown()).unwrap()
+    }
+
+    #[test]
+    fn adds_what_can_be_added() {
+        let made = hardened(MAIN, &[("a.server", "b.test:53 {\n whoami\n}\n")], None);
+        let rest = made.text.split_once('\n').unwrap().1;
+        assert_eq!(
+            rest,
+            "bufsize 1232\nacl {\n    filter type ANY net 10.0.0.0/8\n    allow net 10.0.0.0/8\n    block\n}\n"
+        );
+        assert!(made.text.starts_with(&format!("nsid {}\n", made.identity.ours)));
+        assert!(made.notes.contains(&Note::ForwardElsewhere {
+            block: vec![".:53".into()],
+            from: ".".into()
+        }));
+        assert!(made.notes.contains(&Note::NotImported {
+            block: vec!["b.test:53".into()]
+        }));
+        assert_eq!(made.changes.len(), 3);
+        assert_eq!(hardened(MAIN, &[], Some(&made.text)).changes, []);
+    }
+
+    #[test]
+    fn minds_what_others_wrote_before_and_after() {
+        let before = ("a.override", "bufsize 4096\nacl {\n allow net 11.0.0.0/8\n}\n");
+        let after = (
+            "z.override",
+            "bufsize 512\nnsid theirs\nacl {\n drop net 10.9.0.0/16\n}\n",
+        );
+        let made = hardened(MAIN, &[before], None);
+        assert!(!made.text.contains("bufsize"));
+        assert!(made.notes.contains(&Note::BufSizeBefore {
+            block: vec![".:53".into()]
+        }));
+        assert!(made.notes.contains(&Note::AllowedBefore {
+            block: vec![".:53".into()],
+            outside: 1
+        }));
+        let made = hardened(MAIN, &[after], None);
+        assert!(
+            made.text
+                .starts_with("bufsize 512\nacl {\n    block net 0.0.0.0/5"),
+            "{}",
+            made.text
+        );
+        assert!(!made.text.contains("allow"));
+    }
+}

@@ -43,20 +43,6 @@ impl Foreign<'_> {
         guard
     }
 
-    /// Whether some query passes all foreign rules undecided, so that ours is needed behind them.
-    pub(crate) fn leaves_open(&self) -> bool {
-        let decided = self
-            .rules
-            .iter()
-            .filter(|rule| rule.covers_block())
-            .flat_map(|rule| &rule.policies)
-            .filter(|policy| policy.certain && policy.types == Types::All)
-            .fold(AddressSet::default(), |decided, policy| {
-                decided.union(&policy.addresses())
-            });
-        self.opaque || !decided.complement().is_empty()
-    }
-
     /// At least the addresses that an `allow` lets through for this type; without a type, for any type.
     fn may_allow(&self, query_type: Option<&str>) -> AddressSet {
         if self.opaque {

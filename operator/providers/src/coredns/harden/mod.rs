@@ -18,6 +18,7 @@ pub use types::{
     BlockIdentity, Change, Clients, Desired, ForwardHardening, HardenError, Hardened, Identity, Made, Note,
     Others, Restored,
 };
+pub(crate) use write::clients;
 
 use super::corefile::{Corefile, Place, Splice};
 use super::nsid::{self, Nsid, Shown};
@@ -93,7 +94,7 @@ pub fn identity_of(text: &str) -> Result<Identity, HardenError> {
     })
 }
 
-pub(crate) fn sign(text: &str) -> Result<(String, Identity), HardenError> {
+fn sign(text: &str) -> Result<(String, Identity), HardenError> {
     let Identity { ours, .. } = identity_of(text)?;
     let signed = fill(&parse(text)?, &ours)?;
     let identity = identity_of(&signed)?;

@@ -1,9 +1,15 @@
-//! When the record is lost: our `nsid` marks a server block as ours, and what stands beside it in exactly the form
-//! that we write is taken for ours too. Options of `forward` cannot be told from somebody else's and stay.
+//! When the record is lost: our `nsid` marks a server block as ours.
+//!
+//! Its last `acl`, if it has exactly our form, is then ours, for one is always written behind the others; the first
+//! is ours if it is exactly the guard that follows from the last. `bufsize` and options of `forward` cannot be told
+//! from somebody else's and stay: that can only be stricter.
 
+use super::merge::{self, Foreign, Ours};
 use super::ownership::{OwnedBlock, Ownership, Role, Written};
 use super::strip::{is_ours, nth_of};
+use crate::coredns::acl::{self, Action};
 use crate::coredns::corefile::{Block, Corefile, Directive, Place};
+use ipnet::IpNet;
 
 /// The record, with an entry for every block that bears our mark.
 pub(crate) fn completed(tree: &Corefile, ours: &Ownership) -> Ownership {
@@ -24,28 +30,44 @@ pub(crate) fn completed(tree: &Corefile, ours: &Ownership) -> Ownership {
 }
 
 fn marked(tree: &Corefile, block: &Block) -> Option<Vec<Written>> {
-    let directives = block.directives();
-    let mark = directives
+    let mark = block
+        .directives()
         .iter()
-        .position(|directive| directive.name == "nsid" && is_ours(directive))?;
-    let mut found = vec![(Role::Nsid, &directives[mark])];
-    let mut next = directives[mark + 1..].iter().peekable();
-    if let Some(bufsize) =
-        next.next_if(|directive| directive.name == "bufsize" && directive.args().len() == 1)
+        .find(|directive| directive.name == "nsid" && is_ours(directive))?;
+    let mut found = vec![(Role::Nsid, mark)];
+    let acls: Vec<_> = block.named("acl").collect();
+    if let Some((tail, others)) = acls.split_last()
+        && let Some(read) = tail_of(tail)
     {
-        found.push((Role::BufSize, bufsize));
+        found.push((Role::Acl, *tail));
+        found.extend(guard(block, others, &read).map(|guard| (Role::Guard, guard)));
     }
-    if let Some(guard) = next.next_if(|directive| is_guard(directive)) {
-        found.push((Role::Guard, guard));
-    }
-    let last_acl = block.named("acl").last().filter(|directive| is_tail(directive));
-    found.extend(last_acl.map(|acl| (Role::Acl, acl)));
     Some(
         found
             .into_iter()
             .filter_map(|(role, directive)| written(tree, role, directive))
             .collect(),
     )
+}
+
+/// The first `acl` is our guard exactly if it is what our rules call for, given the other ones.
+fn guard<'a>(block: &Block, acls: &[&'a Directive], tail: &Tail) -> Option<&'a Directive> {
+    let (first, others) = acls.split_first()?;
+    let rules = acl::of_directives(others.iter().copied()).ok()?;
+    let foreign = Foreign {
+        rules: &rules,
+        opaque: block.has_opaque_import(),
+    };
+    let ours = Ours {
+        allow: &tail.allow,
+        denial: tail.denial,
+        any_empty: tail.any_empty,
+    };
+    let guard = foreign.guard(&ours);
+    let wanted = merge::lines(&guard);
+    let wanted = wanted.iter().flat_map(|(_, line)| line.split(' '));
+    let same = first.tokens.iter().map(|token| token.text.as_str()).eq(wanted);
+    (same && !guard.is_empty()).then_some(*first)
 }
 
 fn written(tree: &Corefile, role: Role, directive: &Directive) -> Option<Written> {
@@ -67,43 +89,37 @@ fn written(tree: &Corefile, role: Role, directive: &Directive) -> Option<Written
     })
 }
 
-/// The lines inside the braces, as words.
-fn body(directive: &Directive) -> Option<Vec<Vec<&str>>> {
-    let lines = directive.lines();
-    let (head, body) = lines.split_first()?;
-    let alone = directive.name == "acl" && head.words.len() == 1 && body.iter().all(|line| line.depth == 1);
-    alone.then(|| {
-        body.iter()
-            .map(|line| line.words.iter().map(|word| word.text.as_str()).collect())
-            .collect()
-    })
+/// What our last `acl` says.
+struct Tail {
+    allow: Vec<IpNet>,
+    denial: Action,
+    any_empty: bool,
 }
 
-fn is_guard(directive: &Directive) -> bool {
-    let Some(lines) = body(directive) else {
-        return false;
+fn tail_of(directive: &Directive) -> Option<Tail> {
+    let rules = acl::of_directives([directive]).ok()?;
+    let [rule] = rules.as_slice() else { return None };
+    let (any_empty, allow, last) = match rule.policies.as_slice() {
+        [any, allow, last] if any.nets == allow.nets => (true, allow, last),
+        [allow, last] => (false, allow, last),
+        _ => return None,
     };
-    let shaped = |line: &Vec<&str>| {
-        matches!(
-            line.as_slice(),
-            ["block" | "drop", "net", _, ..] | ["filter", "type", "ANY", "net", _, ..]
-        )
+    let tail = Tail {
+        allow: allow.nets.clone()?,
+        denial: last.action,
+        any_empty,
     };
-    (1..=2).contains(&lines.len()) && lines.iter().all(shaped)
-}
-
-fn is_tail(directive: &Directive) -> bool {
-    let Some(lines) = body(directive) else {
-        return false;
+    let ours = Ours {
+        allow: &tail.allow,
+        denial: tail.denial,
+        any_empty,
     };
-    let lines: Vec<&[&str]> = lines.iter().map(Vec::as_slice).collect();
-    match lines.as_slice() {
-        [
-            ["filter", "type", "ANY", "net", filtered @ ..],
-            ["allow", "net", allowed @ ..],
-            ["block" | "drop"],
-        ] => filtered == allowed,
-        [["allow", "net", ..], ["block" | "drop"]] => true,
-        _ => false,
-    }
+    let wanted = merge::lines(&merge::tail(&ours));
+    let wanted = wanted.iter().flat_map(|(_, line)| line.split(' '));
+    let same = directive
+        .tokens
+        .iter()
+        .map(|token| token.text.as_str())
+        .eq(wanted);
+    (same && matches!(last.action, Action::Block | Action::Drop)).then_some(tail)
 }

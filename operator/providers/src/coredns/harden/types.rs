@@ -162,6 +162,14 @@ pub enum Note {
         /// Its addresses.
         block: Vec<String>,
     },
+    /// A larger size stands where it takes effect before ours.
+    #[error(
+        "server block {block:?} sets a larger `bufsize` before the place where ours can stand; the first counts"
+    )]
+    BufSizeBefore {
+        /// Its addresses.
+        block: Vec<String>,
+    },
     /// The size is set by something that cannot be read, or may be.
     #[error(
         "server block {block:?} may set `bufsize` in an imported file or by a variable; it was not overruled"

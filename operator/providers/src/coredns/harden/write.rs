@@ -6,7 +6,7 @@ use super::strip::nth_of;
 use super::types::{Clients, Desired, HardenError, Note, Others};
 use crate::coredns::acl::{self, Action};
 use crate::coredns::addresses::AddressSet;
-use crate::coredns::bufsize::{self, BufSize};
+use crate::coredns::bufsize;
 use crate::coredns::corefile::{Block, Corefile, Place, Splice};
 use crate::coredns::nsid::{self, Nsid};
 use crate::coredns::version::{Capabilities, Feature};
@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 
 mod forward;
-pub(super) use forward::harden_forwards;
+use forward::harden_forwards;
 
 pub(crate) struct Output {
     pub(crate) text: String,
@@ -109,15 +109,16 @@ impl Writer<'_> {
         } else if self.has(Feature::Nsid) {
             first.push((Role::Nsid, vec![(0, format!("nsid {}", Nsid::BLANK))]));
         }
-        self.bufsize(block, &mut first, &mut last);
         self.acl(block, &mut first, &mut last)?;
         let behind = last_foreign(block);
+        if behind.is_none() {
+            first.append(&mut last);
+        }
+        // Behind the rest: a `bufsize` cannot be recovered, so taking out the others must leave it in its place.
+        self.bufsize(block, &mut first, &mut last);
+        self.insert(block, opening, first);
         if let Some(lexeme) = behind {
-            self.insert(block, opening, first);
             self.insert(block, lexeme, last);
-        } else {
-            first.extend(last);
-            self.insert(block, opening, first);
         }
         harden_forwards(self, block);
         Ok(())
@@ -131,12 +132,7 @@ impl Writer<'_> {
             return;
         }
         let ours = (Role::BufSize, vec![(0, format!("bufsize {wanted}"))]);
-        let present = match bufsize::of(block) {
-            Some(BufSize::Set(size)) => Some(Some(size.bytes())),
-            Some(BufSize::Default) => Some(self.capabilities.default_bufsize()),
-            Some(BufSize::Unknown) => Some(None),
-            None => None,
-        };
+        let present = bufsize::of(block).map(|size| size.bytes(self.capabilities));
         match present {
             Some(Some(size)) if size <= wanted.bytes() => {}
             // The first one counts: in front, ours takes effect and the foreign one stays.
@@ -190,9 +186,8 @@ impl Writer<'_> {
         if !guard.is_empty() {
             first.push((Role::Guard, merge::lines(&guard)));
         }
-        if foreign.leaves_open() {
-            last.push((Role::Acl, merge::lines(&merge::tail(&ours))));
-        }
+        // Even where foreign rules decide everything: so the last one is known to be ours if the record is lost.
+        last.insert(0, (Role::Acl, merge::lines(&merge::tail(&ours))));
         Ok(())
     }
 
