@@ -23,11 +23,17 @@ app.kubernetes.io/name: tsutsumi
 app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
-{{/* Labels of a part's pods; call with (dict "root" $ "component" "…"). */}}
+{{/* Labels of a part's pods; call with (dict "root" $ "component" "…"). What the values add never replaces ours. */}}
 {{- define "tsutsumi.podLabels" -}}
-{{ include "tsutsumi.selector" .component }}
-app.kubernetes.io/part-of: tsutsumi
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- $own := include "tsutsumi.selector" .component | fromYaml }}
+{{- $own = merge $own (dict "app.kubernetes.io/part-of" "tsutsumi" "app.kubernetes.io/version" .root.Chart.AppVersion) }}
+{{- $further := (index .root.Values .component | default dict).podLabels | default dict }}
+{{- range $key, $_ := $further }}
+{{- if or (hasKey $own $key) (hasPrefix "tsutsumi.dev/" $key) }}
+{{- fail (printf "%s.podLabels: %s is the chart's own; leave it out" $.component $key) }}
+{{- end }}
+{{- end }}
+{{- merge $own $further | toYaml }}
 {{- end -}}
 
 {{- define "tsutsumi.podSecurityContext" -}}
@@ -106,4 +112,26 @@ topologySpreadConstraints:
 {{/* One address as a network; call with the address. */}}
 {{- define "tsutsumi.host" -}}
 {{ . }}{{ if contains ":" . }}/128{{ else }}/32{{ end }}
+{{- end -}}
+
+{{/* The address that pods listen on, in brackets when it is IPv6. */}}
+{{- define "tsutsumi.listen" -}}
+{{- if contains ":" .Values.listenAddress }}[{{ .Values.listenAddress }}]{{ else }}{{ .Values.listenAddress }}{{ end -}}
+{{- end -}}
+
+{{- define "tsutsumi.targetNamespaces" -}}
+{{- $names := list }}
+{{- range .Values.targets }}{{ $names = append $names .namespace }}{{ end }}
+{{- $names | uniq | sortAlpha | join "," }}
+{{- end -}}
+
+{{/* Every ConfigMap that may be read, as namespace/name. */}}
+{{- define "tsutsumi.configMaps" -}}
+{{- $names := list }}
+{{- range $target := .Values.targets }}
+{{- range concat .configMaps .customConfigMaps .readConfigMaps }}
+{{- $names = append $names (printf "%s/%s" $target.namespace .) }}
+{{- end }}
+{{- end }}
+{{- $names | uniq | sortAlpha | join "," }}
 {{- end -}}

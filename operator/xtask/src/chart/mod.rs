@@ -5,6 +5,7 @@
 mod alerts;
 mod crds;
 mod flows;
+mod netpol;
 mod objects;
 mod pods;
 mod refusals;
@@ -31,11 +32,15 @@ pub(crate) fn check() -> Result<()> {
     for case in &CASES {
         run::step(&format!("judged the chart rendered with {}", case.name), || {
             let objects = objects::parse(&helm.template(case.arguments)?)?;
-            report(case.judge(&objects)?)
+            report(&case.judge(&objects)?)
         })?;
     }
-    run::step("saw values that are wrong refused", || report(refusals::problems(&helm)?))?;
-    run::step("found every value set in the chart's test values", || report(values::problems(&helm.chart)?))
+    run::step("saw values that are wrong refused", || {
+        report(&refusals::problems(&helm)?)
+    })?;
+    run::step("found every value set in the chart's test values", || {
+        report(&values::problems(&helm.chart)?)
+    })
 }
 
 /// One way of rendering the chart, and what must be true of it.
@@ -53,7 +58,10 @@ const CASES: [Case; 3] = [
         arguments: &[],
         crds: true,
         network: Some(include_str!("flows.txt")),
-        rights: rights::Expected { inventory: include_str!("rights.txt"), writes: rights::Writes::Patch },
+        rights: rights::Expected {
+            inventory: include_str!("rights.txt"),
+            writes: rights::Writes::Patch,
+        },
     },
     Case {
         name: "every value changed",
@@ -113,7 +121,10 @@ impl Helm {
             Some(program) => PathBuf::from(program),
             None => tools::helm::binary(&tools::Cache::open()?)?,
         };
-        Ok(Self { program, chart: run::workspace().join("charts/tsutsumi") })
+        Ok(Self {
+            program,
+            chart: run::workspace().join("charts/tsutsumi"),
+        })
     }
 
     fn lint(&self) -> Result<()> {
@@ -129,7 +140,9 @@ impl Helm {
     fn template(&self, arguments: &[&str]) -> Result<String> {
         // A Helm built from its module takes an old release for the cluster's, which the chart refuses.
         let mut command = self.command(&["template", "tsutsumi", ".", "--namespace", NAMESPACE]);
-        command.args(["--kube-version", tools::KUBERNETES]).args(arguments);
+        command
+            .args(["--kube-version", tools::KUBERNETES])
+            .args(arguments);
         run::output(&mut command)
     }
 
@@ -140,7 +153,7 @@ impl Helm {
     }
 }
 
-fn report(problems: Vec<String>) -> Result<()> {
+fn report(problems: &[String]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
@@ -153,12 +166,19 @@ fn read(path: &Path) -> Result<String> {
 
 /// Lines of `present` and `expected` that have no twin; comments and empty lines do not count.
 fn differences(what: &str, file_hint: &str, present: &[String], expected: &str) -> Vec<String> {
-    let expected: Vec<&str> =
-        expected.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let expected: Vec<&str> = expected
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     let more = present.iter().filter(|line| !expected.contains(&line.as_str()));
-    let fewer = expected.iter().filter(|line| !present.iter().any(|one| one == *line));
+    let fewer = expected
+        .iter()
+        .filter(|line| !present.iter().any(|one| one == *line));
     more.map(|line| format!("{what} that {file_hint} does not list: {line}"))
-        .chain(fewer.map(|line| format!("{what} that {file_hint} lists but the chart no longer gives: {line}")))
+        .chain(
+            fewer.map(|line| format!("{what} that {file_hint} lists but the chart no longer gives: {line}")),
+        )
         .collect()
 }
 

@@ -10,7 +10,11 @@ pub(super) struct Object(Value);
 /// Reads every document of a rendered text; a key that stands twice is an error.
 pub(super) fn parse(text: &str) -> Result<Vec<Object>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("reading the rendered chart")?;
-    Ok(documents.into_iter().filter(|value| !value.is_null()).map(Object).collect())
+    Ok(documents
+        .into_iter()
+        .filter(|value| !value.is_null())
+        .map(Object)
+        .collect())
 }
 
 impl Object {
@@ -49,7 +53,9 @@ impl Object {
         match self.kind() {
             "Pod" => Some(&self.0),
             "CronJob" => self.at("/spec/jobTemplate/spec/template"),
-            _ => self.at("/spec/template").filter(|template| template.pointer("/spec/containers").is_some()),
+            _ => self
+                .at("/spec/template")
+                .filter(|template| template.pointer("/spec/containers").is_some()),
         }
     }
 }
@@ -61,7 +67,10 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 
 /// The items of a list by JSON pointer; none when there is no list.
 pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The strings of a list by JSON pointer.
@@ -75,9 +84,14 @@ mod tests {
 
     #[test]
     fn documents_are_found_and_empty_ones_skipped() {
-        let objects = parse("---\nkind: Pod\nmetadata: {name: a, namespace: n}\n---\n# nothing\n---\nkind: Job\n").unwrap();
+        let objects =
+            parse("---\nkind: Pod\nmetadata: {name: a, namespace: there}\n---\n# nothing\n---\nkind: Job\n")
+                .unwrap();
         assert_eq!(objects.len(), 2);
-        assert_eq!((objects[0].title().as_str(), objects[0].namespace()), ("Pod a", "n"));
+        assert_eq!(
+            (objects[0].title().as_str(), objects[0].namespace()),
+            ("Pod a", "there")
+        );
     }
 
     #[test]

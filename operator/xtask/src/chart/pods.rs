@@ -16,7 +16,11 @@ pub(super) fn problems(objects: &[Object]) -> Vec<String> {
     for object in objects {
         if let Some(pod) = object.pod() {
             let served = object.kind() == "Deployment";
-            problems.extend(faults(pod, served).into_iter().map(|fault| format!("{}: {fault}", object.title())));
+            problems.extend(
+                faults(pod, served)
+                    .into_iter()
+                    .map(|fault| format!("{}: {fault}", object.title())),
+            );
         }
     }
     if !objects.iter().any(|object| object.pod().is_some()) {
@@ -36,18 +40,38 @@ fn faults(pod: &Value, served: bool) -> Vec<String> {
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
         want(!truth(spec, field), &format!("{field} is set"));
     }
-    want(text(spec, "/dnsPolicy") == "Default", "dnsPolicy is not Default; it must work when cluster DNS does not");
+    want(
+        text(spec, "/dnsPolicy") == "Default",
+        "dnsPolicy is not Default; it must work when cluster DNS does not",
+    );
     let account = text(spec, "/serviceAccountName");
-    want(account.starts_with("tsutsumi-"), "it does not run as an account of ours");
+    want(
+        account.starts_with("tsutsumi-"),
+        "it does not run as an account of ours",
+    );
     let token = spec.get("automountServiceAccountToken").and_then(Value::as_bool);
-    want(token == Some(TOKENS.contains(&account)), "automountServiceAccountToken does not say what this account needs");
+    want(
+        token == Some(TOKENS.contains(&account)),
+        "automountServiceAccountToken does not say what this account needs",
+    );
     let context = &spec["securityContext"];
     want(truth(context, "runAsNonRoot"), "runAsNonRoot is not true");
-    want(context["runAsUser"].as_u64().is_some_and(|user| user != 0), "runAsUser is not a number above 0");
-    want(text(context, "/seccompProfile/type") == "RuntimeDefault", "seccompProfile is not RuntimeDefault");
+    want(
+        context["runAsUser"].as_u64().is_some_and(|user| user != 0),
+        "runAsUser is not a number above 0",
+    );
+    want(
+        text(context, "/seccompProfile/type") == "RuntimeDefault",
+        "seccompProfile is not RuntimeDefault",
+    );
     want(list(context, "/sysctls").is_empty(), "it sets sysctls");
     for volume in list(spec, "/volumes") {
-        let kinds = volume.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| *key != "name");
+        let kinds = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str())
+            .filter(|key| *key != "name");
         for kind in kinds {
             want(VOLUMES.contains(&kind), &format!("a volume of kind {kind}"));
         }
@@ -67,23 +91,56 @@ fn faults(pod: &Value, served: bool) -> Vec<String> {
 fn container_faults(container: &Value, served: bool) -> Vec<&'static str> {
     let context = &container["securityContext"];
     let add = texts(context, "/capabilities/add");
-    let port_of_node = list(container, "/ports").iter().any(|port| port.get("hostPort").is_some());
-    let probes = [("/livenessProbe", "/livez"), ("/readinessProbe", "/readyz")];
-    let probed = probes.iter().all(|(probe, path)| text(container, &format!("{probe}/httpGet/path")) == *path);
+    let port_of_node = list(container, "/ports")
+        .iter()
+        .any(|port| port.get("hostPort").is_some());
+    let health = [("/livenessProbe", "/livez"), ("/readinessProbe", "/readyz")];
+    let probed = health
+        .iter()
+        .all(|(probe, path)| text(container, &format!("{probe}/httpGet/path")) == *path);
     let own_profile = text(context, "/seccompProfile/type");
     [
-        (context["allowPrivilegeEscalation"] == Value::Bool(false), "allowPrivilegeEscalation is not false"),
-        (truth(context, "readOnlyRootFilesystem"), "readOnlyRootFilesystem is not true"),
+        (
+            context["allowPrivilegeEscalation"] == Value::Bool(false),
+            "allowPrivilegeEscalation is not false",
+        ),
+        (
+            truth(context, "readOnlyRootFilesystem"),
+            "readOnlyRootFilesystem is not true",
+        ),
         (!truth(context, "privileged"), "it is privileged"),
-        (context.get("runAsNonRoot").is_none_or(|value| *value == Value::Bool(true)), "runAsNonRoot is taken back"),
-        (context.get("runAsUser").is_none_or(|user| *user != 0), "it runs as root"),
-        (own_profile.is_empty() || own_profile == "RuntimeDefault", "its seccompProfile is not RuntimeDefault"),
-        (texts(context, "/capabilities/drop").contains(&"ALL"), "capabilities do not drop ALL"),
-        (add.iter().all(|one| *one == "NET_BIND_SERVICE"), "it adds a capability"),
+        (
+            context
+                .get("runAsNonRoot")
+                .is_none_or(|value| *value == Value::Bool(true)),
+            "runAsNonRoot is taken back",
+        ),
+        (
+            context.get("runAsUser").is_none_or(|user| *user != 0),
+            "it runs as root",
+        ),
+        (
+            own_profile.is_empty() || own_profile == "RuntimeDefault",
+            "its seccompProfile is not RuntimeDefault",
+        ),
+        (
+            texts(context, "/capabilities/drop").contains(&"ALL"),
+            "capabilities do not drop ALL",
+        ),
+        (
+            add.iter().all(|one| *one == "NET_BIND_SERVICE"),
+            "it adds a capability",
+        ),
         (context.get("procMount").is_none(), "it sets procMount"),
         (!port_of_node, "it takes a port of its node"),
-        (container.pointer("/resources/limits/memory").is_some(), "no memory limit"),
-        (container.pointer("/resources/requests/memory").is_some(), "no memory request"),
+        (
+            container.pointer("/resources/limits/memory").is_some(),
+            "no memory limit",
+        ),
+        (
+            container.pointer("/resources/requests/memory").is_some(),
+            "no memory request",
+        ),
         (!served || probed, "no probes at /livez and /readyz"),
     ]
     .into_iter()
@@ -128,26 +185,57 @@ spec:
     fn each_loosening_is_named() {
         for (from, to, word) in [
             ("dnsPolicy: Default", "dnsPolicy: ClusterFirst", "dnsPolicy"),
-            ("dnsPolicy: Default", "dnsPolicy: Default\n      hostNetwork: true", "hostNetwork"),
+            (
+                "dnsPolicy: Default",
+                "dnsPolicy: Default\n      hostNetwork: true",
+                "hostNetwork",
+            ),
             ("tsutsumi-prober", "default", "account of ours"),
             ("Token: false", "Token: true", "automountServiceAccountToken"),
-            ("tsutsumi-prober", "tsutsumi-controller", "automountServiceAccountToken"),
+            (
+                "tsutsumi-prober",
+                "tsutsumi-controller",
+                "automountServiceAccountToken",
+            ),
             ("runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot"),
             ("runAsUser: 65532", "runAsUser: 0", "runAsUser"),
             ("RuntimeDefault", "Unconfined", "seccompProfile"),
             ("secret: {secretName: s}", "hostPath: {path: /}", "hostPath"),
-            ("allowPrivilegeEscalation: false, ", "", "allowPrivilegeEscalation"),
-            ("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "readOnlyRootFilesystem"),
-            ("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: true, privileged: true", "privileged"),
+            (
+                "allowPrivilegeEscalation: false, ",
+                "",
+                "allowPrivilegeEscalation",
+            ),
+            (
+                "readOnlyRootFilesystem: true",
+                "readOnlyRootFilesystem: false",
+                "readOnlyRootFilesystem",
+            ),
+            (
+                "readOnlyRootFilesystem: true",
+                "readOnlyRootFilesystem: true, privileged: true",
+                "privileged",
+            ),
             ("drop: [ALL]", "drop: [NET_RAW]", "drop ALL"),
-            ("drop: [ALL]", "drop: [ALL], add: [NET_ADMIN]", "adds a capability"),
+            (
+                "drop: [ALL]",
+                "drop: [ALL], add: [NET_ADMIN]",
+                "adds a capability",
+            ),
             (", limits: {memory: 1Mi}", "", "memory limit"),
             ("path: /readyz", "path: /", "probes"),
-            ("- name: c", "- name: c\n          ports: [{containerPort: 1, hostPort: 1}]", "port of its node"),
+            (
+                "- name: c",
+                "- name: c\n          ports: [{containerPort: 1, hostPort: 1}]",
+                "port of its node",
+            ),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let problems = problems(&parse(&GOOD.replacen(from, to, 1)).unwrap());
-            assert!(problems.iter().any(|problem| problem.contains(word)), "{to}: {problems:?}");
+            assert!(
+                problems.iter().any(|problem| problem.contains(word)),
+                "{to}: {problems:?}"
+            );
         }
     }
 }
