@@ -55,7 +55,7 @@ pub(crate) fn run(command: &Cluster) -> Result<()> {
     match command {
         Cluster::Up(options) => print!("{}", rig::up(options)?),
         Cluster::Down => rig::down()?,
-        Cluster::Env => print!("{}", rig::facts()?),
+        Cluster::Env => print!("{}", rig::current()?),
         Cluster::Dns(options) => rig::replace_dns(options)?,
         Cluster::OutsideProber { binary, namespace } => {
             rig::outside_prober(&binary.clone().unwrap_or_else(image::operator_binary), namespace)?;

@@ -5,9 +5,11 @@
     reason = "printing progress is what this program is for"
 )]
 
+mod chart;
 mod cluster;
 #[cfg(test)]
 mod crate_table;
+mod demo;
 mod dns;
 mod generate;
 mod image;
@@ -25,9 +27,13 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
+    /// Render the chart and judge what comes out: rights, pods, flows, refused values
+    Chart,
     /// A real cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Show the main job from nothing on a real cluster
+    Demo(demo::Options),
     /// Write the files that are made from code
     Generate {
         /// Write nothing; fail where a file has drifted
@@ -56,12 +62,14 @@ fn main() -> ExitCode {
 
 fn perform(command: Command) -> Result<()> {
     match command {
+        Command::Chart => chart::check(),
         Command::Cluster(command) => cluster::run(&command),
+        Command::Demo(options) => demo::run(&options),
         Command::Generate { check } => generate::run(check),
         Command::Image => {
             let (archive, name) = image::operator()?;
             println!("{name} in {}", archive.display());
-            if rig::facts().is_ok_and(|facts| facts.own.is_some()) {
+            if rig::current().is_ok_and(|facts| facts.own.is_some()) {
                 rig::import(&archive)
             } else {
                 Ok(())

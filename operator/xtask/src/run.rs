@@ -2,6 +2,7 @@
 //! reads it usually cannot run the step again by hand. Waiting is always for a condition, with a bound.
 
 use std::ffi::OsStr;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -21,8 +22,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     fed(command, Stdio::null())
 }
 
-/// As [`output`], with something to read.
-pub(crate) fn fed(command: &mut Command, input: impl Into<Stdio>) -> Result<String> {
+fn fed(command: &mut Command, input: impl Into<Stdio>) -> Result<String> {
     let Output {
         status,
         stdout,
@@ -40,6 +40,14 @@ pub(crate) fn fed(command: &mut Command, input: impl Into<Stdio>) -> Result<Stri
         );
     }
     Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+/// As [`output`], with a text to read.
+pub(crate) fn feed(command: &mut Command, input: &str) -> Result<String> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(input.as_bytes())?;
+    file.rewind()?;
+    fed(command, file)
 }
 
 /// Runs to the end with the terminal as output, for steps a person watches.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::rig::{self, facts::Facts};
-use crate::{generate, image, run, tools};
+use crate::{chart, generate, image, run, tools};
 
 /// Seconds that each fuzz target runs.
 const FUZZ_SECONDS: &str = "60";
@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tally.step("generated files", || generate::run(true));
     tally.step("grammar compared with CoreDNS itself", grammar);
     tally.step("fuzz targets", fuzz);
-    tally.step("chart", chart);
+    tally.step("chart", chart::check);
     let image = tally.step("image", image::operator);
     end_to_end(&mut tally, image.is_some(), options.all);
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -169,18 +169,6 @@ fn fuzz() -> Result<()> {
             .with_context(|| format!("target {name}"))?;
     }
     println!("{} targets, {FUZZ_SECONDS} s each", names.len());
-    Ok(())
-}
-
-fn chart() -> Result<()> {
-    let helm = tools::helm::binary(&tools::Cache::open()?)?;
-    let folder = run::workspace().join("charts/tsutsumi");
-    run::output(run::command(&helm).args(["lint", "--strict"]).arg(&folder))?;
-    run::output(
-        run::command(&helm)
-            .args(["template", "tsutsumi", "--namespace", "tsutsumi-system"])
-            .arg(&folder),
-    )?;
     Ok(())
 }
 

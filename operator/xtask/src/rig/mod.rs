@@ -16,7 +16,6 @@ mod pki;
 mod state;
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -28,6 +27,8 @@ use crate::run::{self, step};
 use crate::tools::{self, Cache, Version, system};
 
 pub(crate) use self::coredns::platform_writer;
+pub(crate) use self::images::PAUSE;
+pub(crate) use self::outside::PORT as PROBER_PORT;
 pub(crate) use self::state::ROOT as FOLDER;
 
 /// Which installer's cluster DNS the rig carries.
@@ -190,13 +191,24 @@ pub(crate) fn outside_prober(binary: &Path, namespace: &str) -> Result<()> {
     outside::start(&mut rig, binary, namespace)
 }
 
+/// Number of the first process of a container.
+pub(crate) fn process_of(container: &str) -> Result<String> {
+    let listing = containerd::ctr(&["tasks", "list"])?;
+    let line = listing
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|words| words.first() == Some(&container));
+    line.and_then(|words| words.get(1).map(|&pid| pid.to_owned()))
+        .with_context(|| format!("container {container} does not run:\n{listing}"))
+}
+
 /// Takes everything away again.
 pub(crate) fn down() -> Result<()> {
     step("cleared the rig", clear::clear)
 }
 
 /// What a suite needs to know of the running rig.
-pub(crate) fn facts() -> Result<Facts> {
+pub(crate) fn current() -> Result<Facts> {
     Journal::earlier()?
         .and_then(|record| record.facts)
         .context("no rig is up on this machine: start one with `cargo xtask cluster up`")
@@ -216,7 +228,7 @@ pub(crate) fn import_coredns(version: &Version) -> Result<String> {
 }
 
 pub(crate) fn require_own() -> Result<Own> {
-    facts()?
+    current()?
         .own
         .context("the cluster is not the rig's own, so images have to reach it in its own way")
 }
@@ -228,7 +240,7 @@ fn adopt(kubeconfig: &Path, options: &Options) -> Result<Facts> {
     clear::clear()?;
     let kubectl = tools::kubernetes::folder(&Cache::open()?, &options.kubernetes)?.join("kubectl");
     let run = |arguments: &[&str], input: &str| {
-        feed(
+        run::feed(
             run::command(&kubectl)
                 .arg("--kubeconfig")
                 .arg(&kubeconfig)
@@ -259,7 +271,7 @@ impl Rig {
             node: own.node,
             kubernetes: own.kubernetes.clone(),
             coredns: own.coredns.clone(),
-            kubeconfig: facts()?.kubeconfig,
+            kubeconfig: current()?.kubeconfig,
         };
         Ok((rig, own))
     }
@@ -318,7 +330,7 @@ impl Rig {
     }
 
     fn feed(&self, arguments: &[&str], input: &str) -> Result<String> {
-        feed(
+        run::feed(
             self.program("kubectl")
                 .arg("--kubeconfig")
                 .arg(&self.kubeconfig)
@@ -352,11 +364,4 @@ impl Rig {
         }
         Ok(())
     }
-}
-
-fn feed(command: &mut Command, input: &str) -> Result<String> {
-    let mut file = tempfile::tempfile()?;
-    file.write_all(input.as_bytes())?;
-    std::io::Seek::rewind(&mut file)?;
-    run::fed(command, file)
 }
