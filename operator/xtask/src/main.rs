@@ -11,6 +11,7 @@ mod cluster;
 mod crate_table;
 mod demo;
 mod dns;
+mod fuzz;
 mod generate;
 mod image;
 mod rig;
@@ -34,6 +35,8 @@ enum Command {
     Cluster(cluster::Cluster),
     /// Show the main job from nothing on a real cluster
     Demo(demo::Options),
+    /// Run each fuzz target for a minute
+    Fuzz,
     /// Write the files that are made from code
     Generate {
         /// Write nothing; fail where a file has drifted
@@ -65,6 +68,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Chart => chart::check(),
         Command::Cluster(command) => cluster::run(&command),
         Command::Demo(options) => demo::run(&options),
+        Command::Fuzz => fuzz::run(),
         Command::Generate { check } => generate::run(check),
         Command::Image => {
             let (archive, name) = image::operator()?;

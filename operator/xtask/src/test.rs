@@ -6,13 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::rig::{self, facts::Facts};
-use crate::{chart, generate, image, run, tools};
-
-/// Seconds that each fuzz target runs.
-const FUZZ_SECONDS: &str = "60";
+use crate::{chart, fuzz, generate, image, run, tools};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -76,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tally.step("unit and property tests", || cargo(&["test", "--quiet"]));
     tally.step("generated files", || generate::run(true));
     tally.step("grammar compared with CoreDNS itself", grammar);
-    tally.step("fuzz targets", fuzz);
+    tally.step("fuzz targets", fuzz::run);
     tally.step("chart", chart::check);
     let image = tally.step("image", image::operator);
     end_to_end(&mut tally, image.is_some(), options.all);
@@ -147,29 +144,6 @@ fn grammar() -> Result<()> {
             "real-coredns",
         ],
     )
-}
-
-/// Each target of the fuzz crate is a program that takes libFuzzer's arguments.
-fn fuzz() -> Result<()> {
-    let folder = run::workspace().join("operator/fuzz");
-    let mut names: Vec<String> = fs::read_dir(folder.join("fuzz_targets"))
-        .context("listing operator/fuzz/fuzz_targets")?
-        .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned))
-        .collect();
-    names.sort();
-    for name in &names {
-        let corpus = folder.join("corpus").join(name);
-        fs::create_dir_all(&corpus)?;
-        let mut command = run::command("cargo");
-        command
-            .current_dir(&folder)
-            .args(["run", "--quiet", "--release", "--bin", name, "--"])
-            .arg(&corpus);
-        run::output(command.arg(format!("-max_total_time={FUZZ_SECONDS}")))
-            .with_context(|| format!("target {name}"))?;
-    }
-    println!("{} targets, {FUZZ_SECONDS} s each", names.len());
-    Ok(())
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

@@ -4,12 +4,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-/// A container runtime, its network plugins, a store, packet filters, and a C compiler for the static binary.
-const PACKAGES: [&str; 9] = [
+/// A container runtime, its network plugins, a store, packet filters, and compilers for the static binary and for
+/// libFuzzer.
+const PACKAGES: [&str; 10] = [
     "conntrack",
     "containerd",
     "containernetworking-plugins",
     "etcd-server",
+    "g++",
     "iproute2",
     "iptables",
     "musl-tools",
