@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+use proptest::prelude::*;
 use std::path::Path;
 use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings};
 
@@ -44,4 +45,17 @@ fn rejected_files_name_a_line() {
             Err(error) => assert!(error.line > 0, "{path}: {error}"),
         }
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_accepted_prints_as_it_was_read(
+        text in "(\\.|[a#\\\\\"{} \r\n\t,]|\\(a\\)|import a|\\{\\$X\\}|\u{feff}|\u{3000}){0,40}",
+    ) {
+        if let Ok(tree) = Corefile::parse(&text) {
+            prop_assert_eq!(tree.print(), text);
+        }
+    }
 }

@@ -358,12 +358,26 @@ fn corefile() -> impl Strategy<Value = String> {
             "d.test {#c errors\n}\n",
         ][..],
     );
-    (snippet, block(".:53"), block("tls://b.test"), nsid, any::<bool>()).prop_map(
-        |(snippet, first, second, nsid, crlf)| {
-            let text = format!("{snippet}{first}# between\n{second}{nsid}");
-            if crlf { text.replace('\n', "\r\n") } else { text }
-        },
+    let top = prop::sample::select(
+        &[
+            "",
+            "",
+            "import *.server\n",
+            "(k) {\n.:54\n}\nimport k\n{\nwhoami\n}\n",
+        ][..],
+    );
+    (
+        snippet,
+        top,
+        block(".:53"),
+        block("tls://b.test"),
+        nsid,
+        any::<bool>(),
     )
+        .prop_map(|(snippet, top, first, second, nsid, crlf)| {
+            let text = format!("{snippet}{top}{first}# between\n{second}{nsid}");
+            if crlf { text.replace('\n', "\r\n") } else { text }
+        })
 }
 
 fn wishes() -> impl Strategy<Value = Desired> {

@@ -3,7 +3,7 @@
 //! It is taken over Go's `json.Marshal` of the parsed server blocks; line numbers are part of it, so a new comment
 //! line changes it.
 
-use super::tree::{Corefile, Token};
+use super::tree::{Block, Corefile, Import, Token};
 use sha2::{Digest, Sha512};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,11 +12,12 @@ use std::fmt::Write;
 /// `None` if it imports files that are not known.
 #[must_use]
 pub fn config_hash(corefile: &Corefile) -> Option<String> {
-    if corefile
+    let mut imports = corefile
         .blocks()
         .iter()
-        .any(super::tree::Block::has_opaque_import)
-    {
+        .flat_map(Block::imports)
+        .chain(corefile.imports());
+    if imports.any(Import::is_opaque) {
         return None;
     }
     let mut hash = String::new();

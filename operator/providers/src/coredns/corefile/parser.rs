@@ -14,7 +14,10 @@ const MAX_SNIPPET_EXPANSIONS: usize = 10_000;
 /// Upstream has none; a ConfigMap holds at most 1 MiB, and this many words only come from imports that multiply.
 const MAX_TOKENS: usize = 1_000_000;
 
-pub(super) fn parse(lexemes: &[Lexeme], surroundings: &Surroundings) -> Result<Vec<Block>, SyntaxError> {
+/// Server blocks, and the `import` lines between them.
+type Parsed = (Vec<Block>, Vec<Import>);
+
+pub(super) fn parse(lexemes: &[Lexeme], surroundings: &Surroundings) -> Result<Parsed, SyntaxError> {
     let tokens = lexemes.iter().enumerate().map(|(index, word)| Token {
         text: word.text.clone(),
         line: word.line,
@@ -29,6 +32,7 @@ pub(super) fn parse(lexemes: &[Lexeme], surroundings: &Surroundings) -> Result<V
         block: Block::default(),
         snippets: BTreeMap::new(),
         expansions: 0,
+        outside: Vec::new(),
         surroundings,
     };
     parser.all()
@@ -42,11 +46,12 @@ struct Parser<'a> {
     block: Block,
     snippets: BTreeMap<String, Vec<Token>>,
     expansions: usize,
+    outside: Vec<Import>,
     surroundings: &'a Surroundings,
 }
 
 impl Parser<'_> {
-    fn all(mut self) -> Result<Vec<Block>, SyntaxError> {
+    fn all(mut self) -> Result<Parsed, SyntaxError> {
         let mut blocks = Vec::new();
         while self.next() {
             self.block = Block::default();
@@ -55,11 +60,12 @@ impl Parser<'_> {
                 blocks.push(std::mem::take(&mut self.block));
             }
         }
-        Ok(blocks)
+        Ok((blocks, self.outside))
     }
 
     fn one(&mut self) -> Result<(), SyntaxError> {
         self.addresses()?;
+        self.outside.append(&mut self.block.imports);
         if self.eof {
             self.block.opening = self.lexeme_at(self.cursor);
             return Ok(());

@@ -13,6 +13,7 @@ pub struct Corefile {
     pub(super) source: String,
     pub(super) lexemes: Vec<Lexeme>,
     pub(super) blocks: Vec<Block>,
+    pub(super) imports: Vec<Import>,
 }
 
 /// What CoreDNS's grammar rejects.
@@ -34,11 +35,12 @@ impl Corefile {
     /// Reads the text with the files and the environment that CoreDNS would see.
     pub fn parse_with(text: &str, surroundings: &Surroundings) -> Result<Self, SyntaxError> {
         let lexemes = lex(text);
-        let blocks = parser::parse(&lexemes, surroundings)?;
+        let (blocks, imports) = parser::parse(&lexemes, surroundings)?;
         Ok(Self {
             source: text.to_owned(),
             lexemes,
             blocks,
+            imports,
         })
     }
 
@@ -60,6 +62,12 @@ impl Corefile {
     #[must_use]
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// `import` lines outside of server blocks; they bring blocks, or the addresses of one.
+    #[must_use]
+    pub fn imports(&self) -> &[Import] {
+        &self.imports
     }
 
     /// The words of the main file.

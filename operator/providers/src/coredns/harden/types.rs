@@ -234,6 +234,14 @@ pub enum Note {
         /// The pattern.
         pattern: String,
     },
+    /// Whole server blocks may be imported.
+    #[error(
+        "server blocks may come from {pattern:?}, which is not known; those files have to be hardened themselves"
+    )]
+    OpaqueBlocks {
+        /// The pattern.
+        pattern: String,
+    },
     /// A rule before ours lets others through.
     #[error(
         "server block {block:?} has an `allow` before the place where ours can stand; it lets {outside} ranges through"

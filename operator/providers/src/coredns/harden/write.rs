@@ -47,6 +47,11 @@ pub(crate) fn write(
         written: Vec::new(),
         notes: Vec::new(),
     };
+    for import in tree.imports().iter().filter(|import| import.is_opaque()) {
+        writer.notes.push(Note::OpaqueBlocks {
+            pattern: import.pattern.clone(),
+        });
+    }
     let mut blocks = Vec::new();
     for (index, block) in tree.blocks().iter().enumerate() {
         writer.block(block)?;
