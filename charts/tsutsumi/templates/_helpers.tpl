@@ -119,12 +119,6 @@ topologySpreadConstraints:
 {{- if contains ":" .Values.listenAddress }}[{{ .Values.listenAddress }}]{{ else }}{{ .Values.listenAddress }}{{ end -}}
 {{- end -}}
 
-{{- define "tsutsumi.targetNamespaces" -}}
-{{- $names := list }}
-{{- range .Values.targets }}{{ $names = append $names .namespace }}{{ end }}
-{{- $names | uniq | sortAlpha | join "," }}
-{{- end -}}
-
 {{/* Every ConfigMap that may be read, as namespace/name. */}}
 {{- define "tsutsumi.configMaps" -}}
 {{- $names := list }}
@@ -132,6 +126,9 @@ topologySpreadConstraints:
 {{- range concat .configMaps .customConfigMaps .readConfigMaps }}
 {{- $names = append $names (printf "%s/%s" $target.namespace .) }}
 {{- end }}
+{{- end }}
+{{- if not $names }}
+{{- fail "targets: no ConfigMap is named, so nothing could be read; name at least the Corefile in configMaps" }}
 {{- end }}
 {{- $names | uniq | sortAlpha | join "," }}
 {{- end -}}

@@ -10,6 +10,7 @@ mod objects;
 mod pods;
 mod refusals;
 mod rights;
+mod shapes;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub(crate) fn check() -> Result<()> {
     for case in &CASES {
         run::step(&format!("judged the chart rendered with {}", case.name), || {
             let objects = objects::parse(&helm.template(case.arguments)?)?;
-            report(&case.judge(&objects)?)
+            report(&case.judge(&helm, &objects)?)
         })?;
     }
     run::step("saw values that are wrong refused", || {
@@ -95,10 +96,11 @@ const CASES: [Case; 3] = [
 ];
 
 impl Case {
-    fn judge(&self, objects: &[Object]) -> Result<Vec<String>> {
+    fn judge(&self, helm: &Helm, objects: &[Object]) -> Result<Vec<String>> {
         let mut problems = rights::problems(objects, NAMESPACE, &self.rights);
         problems.extend(pods::problems(objects));
         problems.extend(alerts::problems(objects));
+        problems.extend(shapes::problems(objects, &helm.chart)?);
         if let Some(expected) = self.network {
             problems.extend(flows::problems(objects, NAMESPACE, expected));
         }
