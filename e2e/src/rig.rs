@@ -1,0 +1,116 @@
+//! What the suite knows of the cluster it runs on, from the environment that `cargo xtask test` sets.
+//!
+//! Nothing is guessed: without these facts a test fails and says how to run it, because a suite that skips is green.
+
+use std::{
+    env,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+/// The address of the cluster's DNS Service, as every pod has it in its `resolv.conf`.
+pub const DNS_SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 53);
+/// Where the outside prober listens.
+pub const PROBER_PORT: u16 = 8443;
+
+/// The rig, as far as the suite has to know it.
+#[derive(Clone, Debug)]
+pub struct Rig {
+    /// The name of the network namespace outside the cluster.
+    pub outside_netns: String,
+    /// The address of the client outside.
+    pub outside_address: IpAddr,
+    /// The exposed DNS port of the node.
+    pub node_port: SocketAddr,
+    /// The `helm` program.
+    pub helm: PathBuf,
+    /// An administrator's kubeconfig.
+    pub kubeconfig: PathBuf,
+}
+
+impl Rig {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// If a fact is missing or unreadable; the message names the command that sets it.
+    pub fn from_env() -> Result<Self> {
+        let node: IpAddr = parsed("TSUTSUMI_NODE_ADDRESS")?;
+        Ok(Self {
+            outside_netns: fact("TSUTSUMI_OUTSIDE_NETNS")?,
+            outside_address: parsed("TSUTSUMI_OUTSIDE_ADDRESS")?,
+            node_port: SocketAddr::new(node, parsed("TSUTSUMI_NODE_PORT")?),
+            helm: fact("TSUTSUMI_HELM")?.into(),
+            kubeconfig: fact("KUBECONFIG")?.into(),
+        })
+    }
+
+    /// Makes one more CoreDNS release available to pods and returns its image.
+    ///
+    /// # Errors
+    /// If the release cannot be built or loaded.
+    pub fn import_coredns(&self, version: &str) -> Result<String> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut xtask = Command::new(cargo);
+        xtask
+            .current_dir(workspace())
+            .args(["xtask", "cluster", "import-coredns", version]);
+        let printed = output(&mut xtask)?;
+        printed
+            .lines()
+            .last()
+            .map(str::to_owned)
+            .context("the name of the image was not printed")
+    }
+}
+
+/// The root of the checkout.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// The operator's own program, the very one that is in the image.
+#[must_use]
+pub fn program() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    target.join("x86_64-unknown-linux-musl/release/tsutsumi")
+}
+
+/// Runs a program to its end and returns what it printed.
+///
+/// # Errors
+/// If it does not start or ends in failure; the message holds what it said.
+pub fn output(command: &mut Command) -> Result<String> {
+    let told = format!("{command:?}");
+    let done = command.output().with_context(|| format!("starting {told}"))?;
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
+    if !done.status.success() {
+        bail!(
+            "{told} ended with {}:\n{printed}{}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    Ok(printed)
+}
+
+fn fact(name: &str) -> Result<String> {
+    env::var(name).ok().filter(|value| !value.is_empty()).with_context(|| {
+        format!(
+            "{name} is not set: this suite needs the rig's cluster. Run `cargo xtask test`, or start one with \
+             `cargo xtask cluster up`, load the image with `cargo xtask image` and run \
+             `env $(cargo xtask cluster env) cargo test -p tsutsumi-e2e`"
+        )
+    })
+}
+
+fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(name: &str) -> Result<T> {
+    let text = fact(name)?;
+    text.parse()
+        .with_context(|| format!("{name}={text} is not what `cargo xtask cluster env` prints"))
+}

@@ -1,0 +1,190 @@
+//! How a test begins: whatever the one before it left is put back, and the starting point is seen on the wire.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Service},
+};
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{From, Scenario};
+use crate::{
+    cluster::{Cluster, DNS, DNS_NAMESPACE},
+    corefile,
+    install::{self, NAMESPACE},
+    outside::Prober,
+    place::Place,
+    rig::{Rig, workspace},
+    wait,
+};
+
+/// The annotation that keeps the image with which the rig came up.
+const IMAGE: &str = "e2e.tsutsumi.dev/image";
+/// How long the starting point may take: kubelet's sync and `reload`.
+const STARTED: Duration = Duration::from_secs(90);
+
+impl Scenario {
+    /// Brings the cluster to where the test begins.
+    pub(super) async fn begin(from: From) -> Result<Self> {
+        let rig = Rig::from_env()?;
+        let cluster = Cluster::connect().await?;
+        let outside = Place::named(&rig.outside_netns);
+        let mut scenario = Self {
+            rig,
+            cluster,
+            outside,
+            prober: None,
+        };
+        if from == From::Schema {
+            scenario.apply_crds().await?;
+            return Ok(scenario);
+        }
+        scenario.apply_crds().await?;
+        scenario.remove_policies().await?;
+        if from == From::Bare {
+            install::uninstall(&scenario.rig)?;
+        } else {
+            scenario.install().await?;
+        }
+        scenario.clear_records().await?;
+        scenario.cluster.clear_made().await?;
+        scenario.reset_dns().await?;
+        Ok(scenario)
+    }
+
+    /// Installs the chart as the suite's tests want it, with one controller and no fault, and the prober outside.
+    ///
+    /// # Errors
+    /// If something does not come up.
+    pub async fn install(&mut self) -> Result<()> {
+        self.prober = None;
+        install::install(&self.rig, &install::values(&self.rig))?;
+        self.cluster.scale_controller(1).await?;
+        self.cluster.fault(None).await?;
+        self.prober = Some(Prober::start(&self.rig, &self.cluster).await?);
+        Ok(())
+    }
+
+    /// Sets the image of cluster DNS and waits until only it serves.
+    ///
+    /// # Errors
+    /// If the pods do not come up.
+    pub async fn run_image(&self, image: &str) -> Result<()> {
+        let container = json!([{"name": "coredns", "image": image}]);
+        let patch = Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": container}}}}));
+        self.cluster
+            .within::<Deployment>(DNS_NAMESPACE)
+            .patch(DNS, &PatchParams::default(), &patch)
+            .await?;
+        self.cluster.rolled_out(DNS_NAMESPACE, DNS).await
+    }
+
+    /// The image with which the rig came up.
+    ///
+    /// # Errors
+    /// If the Deployment cannot be read.
+    pub async fn original_image(&self) -> Result<String> {
+        let deployments = self.cluster.within::<Deployment>(DNS_NAMESPACE);
+        let deployment = deployments.get(DNS).await?;
+        if let Some(kept) = deployment.annotations().get(IMAGE) {
+            return Ok(kept.clone());
+        }
+        let template = deployment
+            .spec
+            .and_then(|spec| spec.template.spec)
+            .context("a Deployment has a template")?;
+        let image = template
+            .containers
+            .into_iter()
+            .find_map(|container| container.image)
+            .context("it has an image")?;
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {IMAGE: image}}}));
+        deployments.patch(DNS, &PatchParams::default(), &patch).await?;
+        Ok(image)
+    }
+
+    async fn apply_crds(&self) -> Result<()> {
+        let api: kube::Api<
+            k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+        > = kube::Api::all(self.cluster.client.clone());
+        for entry in std::fs::read_dir(workspace().join("crds"))? {
+            let path = entry?.path();
+            let text = std::fs::read_to_string(&path)?;
+            let crd: serde_json::Value =
+                serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
+            let name = crd["metadata"]["name"]
+                .as_str()
+                .context("a CRD has a name")?
+                .to_owned();
+            if api.get_opt(&name).await?.is_none() {
+                // As helm marks what belongs to a release, so that an install takes it over.
+                let mut crd = crd;
+                crd["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "Helm"});
+                crd["metadata"]["annotations"] = json!({"meta.helm.sh/release-name": "tsutsumi", "meta.helm.sh/release-namespace": NAMESPACE});
+                api.patch(&name, &PatchParams::apply("helm"), &Patch::Apply(&crd))
+                    .await?;
+            }
+            let established = kube::runtime::conditions::is_crd_established();
+            let wait = kube::runtime::wait::await_condition(api.clone(), &name, established);
+            tokio::time::timeout(STARTED, wait)
+                .await
+                .context("the CRD is not established in time")??;
+        }
+        Ok(())
+    }
+
+    /// Removes every policy, also one whose finalizer nobody takes off.
+    async fn remove_policies(&self) -> Result<()> {
+        let policies = self.cluster.policies();
+        for policy in policies.list(&ListParams::default()).await?.items {
+            let name = policy.name_any();
+            let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            policies.patch(&name, &PatchParams::default(), &release).await?;
+            policies.delete(&name, &DeleteParams::default()).await?;
+            wait::object(&policies, &name, "gone", STARTED, |found| found.is_none()).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what the controller keeps of policies that are gone, so that no test learns from another.
+    async fn clear_records(&self) -> Result<()> {
+        let config_maps = self.cluster.within::<ConfigMap>(NAMESPACE);
+        for config_map in config_maps.list(&ListParams::default()).await?.items {
+            if config_map.name_any().starts_with("tsutsumi-") {
+                config_maps
+                    .delete(&config_map.name_any(), &DeleteParams::default())
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cluster DNS as kubeadm installs it, exposed with the client's address kept, seen to be open.
+    async fn reset_dns(&self) -> Result<()> {
+        let image = self.original_image().await?;
+        self.run_image(&image).await?;
+        let services = self.cluster.within::<Service>(DNS_NAMESPACE);
+        let local = Patch::Merge(json!({"spec": {"externalTrafficPolicy": "Local"}}));
+        services
+            .patch("kube-dns-nodeport", &PatchParams::default(), &local)
+            .await?;
+        self.cluster.write_corefile(corefile::KUBEADM, "e2e").await?;
+        self.cluster.nudge().await?;
+        wait::until("cluster DNS is an open resolver again", STARTED, async || {
+            let text = self.cluster.corefile().await?;
+            ensure!(
+                text == corefile::KUBEADM,
+                "somebody changed the Corefile to\n{text}"
+            );
+            self.pods_show(None).await?;
+            self.outside_is_answered().await
+        })
+        .await
+    }
+}

@@ -1,0 +1,194 @@
+//! A client that asks every 20 ms whatever happens meanwhile, and counts what nobody answered.
+//!
+//! Each question has a socket of its own and is sent once: what a stub resolver would paper over by asking again is a
+//! loss here. The clock decides when to ask, not the last answer, so that an outage is not seen as fewer questions.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use tokio::{
+    net::UdpSocket,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    dns::{API, Question},
+    place::Place,
+};
+
+const EVERY: Duration = Duration::from_millis(20);
+/// An answer later than this is lost: resolvers of most systems ask again after five seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the client counted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Questions that were asked.
+    pub asked: u64,
+    /// What went wrong, one line for each question.
+    pub lost: Vec<String>,
+}
+
+/// The client while it asks.
+#[derive(Debug)]
+pub struct Steady {
+    place: Place,
+    server: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Tally>>>,
+}
+
+impl Steady {
+    /// Begins to ask `server` from `place`.
+    #[must_use]
+    pub fn start(place: &Place, server: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (from, told) = (place.clone(), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            from.enter()?;
+            // One thread, so that every socket is opened in the place that this thread has entered.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(keep_asking(server, &told))
+        });
+        Self {
+            place: place.clone(),
+            server,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Stops, waits for the last answers, and returns the count.
+    ///
+    /// # Errors
+    /// If the client could not ask at all.
+    pub fn finish(mut self) -> Result<Tally> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self
+            .thread
+            .take()
+            .context("the client has been stopped already")?;
+        thread
+            .join()
+            .map_err(|_| anyhow!("the client in {} panicked", self.place))?
+    }
+
+    /// Stops and fails if a question was lost.
+    ///
+    /// # Errors
+    /// If one was, with what happened; or if too few were asked to mean anything.
+    pub fn lost_nothing(self) -> Result<u64> {
+        let (place, server) = (self.place.clone(), self.server);
+        let tally = self.finish()?;
+        ensure!(
+            tally.lost.is_empty(),
+            "{} of {} questions from {place} to {server} were lost:\n{}",
+            tally.lost.len(),
+            tally.asked,
+            tally.lost.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
+        );
+        ensure!(
+            tally.asked >= 10,
+            "only {} questions were asked from {place}",
+            tally.asked
+        );
+        Ok(tally.asked)
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn keep_asking(server: SocketAddr, stop: &AtomicBool) -> Result<Tally> {
+    let lost = Arc::new(Mutex::new(Vec::new()));
+    let mut pending = JoinSet::new();
+    let mut clock = interval(EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut asked: u64 = 0;
+    while !stop.load(Ordering::Relaxed) {
+        clock.tick().await;
+        asked += 1;
+        let [.., high, low] = asked.to_be_bytes();
+        let query = Question::a(API).encode(u16::from_be_bytes([high, low]))?;
+        let lost = Arc::clone(&lost);
+        pending.spawn(async move {
+            let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+            let problem = match timeout(PATIENCE, once(server, &query)).await {
+                Err(_) => "no answer".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Ok(Ok(0)) => return,
+                Ok(Ok(code)) => format!("response code {code}"),
+            };
+            lost.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(format!("{at} ms: question {asked}: {problem}"));
+        });
+        while pending.try_join_next().is_some() {}
+    }
+    while pending.join_next().await.is_some() {}
+    let lost = std::mem::take(&mut *lost.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Tally { asked, lost })
+}
+
+/// Asks once; the response code.
+async fn once(server: SocketAddr, query: &[u8]) -> std::io::Result<u8> {
+    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).await?;
+    socket.connect(server).await?;
+    socket.send(query).await?;
+    let mut buffer = [0; 4096];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        if length >= 12 && buffer.get(..2) == query.get(..2) {
+            return Ok(buffer[3] & 15);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers every second question.
+    fn half_a_server() -> SocketAddr {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 512];
+            for number in 0_u32.. {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+                    return;
+                };
+                buffer[3] = 0;
+                if number.is_multiple_of(2) {
+                    let _ = socket.send_to(&buffer[..length], from);
+                }
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn what_nobody_answers_is_lost() {
+        let server = half_a_server();
+        let client = Steady::start(&Place::node(), server);
+        thread::sleep(EVERY * 10);
+        let tally = client.finish().unwrap();
+        assert!(tally.asked >= 5, "{tally:?}");
+        let missing = tally.asked / 2 - u64::try_from(tally.lost.len()).unwrap();
+        assert_eq!(missing, 0, "{tally:?}");
+    }
+}
