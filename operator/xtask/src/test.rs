@@ -14,7 +14,7 @@ use crate::{chart, fuzz, generate, image, run, tools};
 /// What to run.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Also the end-to-end tests that take minutes: `CoreDNS`' and kubelet's own intervals
+    /// Also the main job at the intervals that kubelet and `CoreDNS` have by default
     #[arg(long)]
     all: bool,
 }
@@ -75,8 +75,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tally.step("grammar compared with CoreDNS itself", grammar);
     tally.step("fuzz targets", fuzz::run);
     tally.step("chart", chart::check);
-    let image = tally.step("image", image::operator);
-    end_to_end(&mut tally, image.is_some(), options.all);
+    let image = tally.step("image", image::operator).is_some();
+    end_to_end(
+        &mut tally,
+        image,
+        "end-to-end suite",
+        &rig::Options::standard(),
+        &[],
+    );
+    if options.all {
+        end_to_end(
+            &mut tally,
+            image,
+            "main job at the usual intervals",
+            &rig::Options::slow(),
+            &["main_job"],
+        );
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
         bail!("{} steps failed", tally.failed);
@@ -84,47 +99,39 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn end_to_end(tally: &mut Tally, image: bool, all: bool) {
-    let suite = "end-to-end suite";
+fn end_to_end(tally: &mut Tally, image: bool, suite: &str, options: &rig::Options, tests: &[&str]) {
     let up = tally.step("cluster up", || {
-        let facts = rig::up(&rig::Options::standard())?;
+        let facts = rig::up(options)?;
         if image {
             rig::import(&run::target().join("image/tsutsumi.tar"))?;
         }
         Ok(facts)
     });
-    match up {
-        Some(facts) if image => {
-            let before = tally.failed;
-            tally.step(suite, || {
-                cargo_with(
-                    &mut environment(&facts, all),
-                    &["test", "--package", "tsutsumi-e2e"],
-                )
-            });
-            if tally.failed > before {
-                keep_logs();
-            }
-        }
-        up => {
-            if up.is_none() {
-                keep_logs();
-            }
+    let held = match up {
+        Some(facts) if image => tally
+            .step(suite, || {
+                let mut arguments = vec!["test", "--package", "tsutsumi-e2e"];
+                arguments.extend(tests);
+                cargo_with(&mut environment(&facts), &arguments)
+            })
+            .is_some(),
+        _ => {
             tally.blocked(suite);
+            false
         }
+    };
+    if !held {
+        keep_logs();
     }
     tally.step("cluster down", rig::down);
 }
 
-fn environment(facts: &Facts, all: bool) -> Command {
+fn environment(facts: &Facts) -> Command {
     let mut command = run::command("cargo");
     for line in facts.to_string().lines() {
         if let Some((name, value)) = line.split_once('=') {
             command.env(name, value);
         }
-    }
-    if all {
-        command.env("TSUTSUMI_E2E_ALL", "1");
     }
     command
 }

@@ -11,14 +11,26 @@ use super::state::ROOT;
 use super::{Rig, pki::Pki};
 use crate::run;
 
-const ETCD: &str = "http://127.0.0.1:2379";
+/// Not the usual ports: the distribution's package may have started an etcd of its own there.
+const ETCD: &str = "http://127.0.0.1:22379";
+const ETCD_PEERS: &str = "http://127.0.0.1:22380";
 
 /// Starts all four; returns when the API server is ready.
 pub(crate) fn start(rig: &mut Rig, pki: &Pki) -> Result<()> {
     let mut etcd = run::command("etcd");
     etcd.arg("--data-dir").arg(Path::new(ROOT).join("etcd"));
     etcd.args(["--listen-client-urls", ETCD, "--advertise-client-urls", ETCD]);
-    etcd.args(["--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync"]);
+    etcd.args([
+        "--listen-peer-urls",
+        ETCD_PEERS,
+        "--initial-advertise-peer-urls",
+        ETCD_PEERS,
+    ]);
+    etcd.args([
+        "--initial-cluster",
+        &format!("default={ETCD_PEERS}"),
+        "--unsafe-no-fsync",
+    ]);
     rig.spawn("etcd", &mut etcd)?;
 
     let services = rig.families(SERVICES_V4, SERVICES_V6);

@@ -14,10 +14,9 @@ use super::{Rig, containerd, pki::Pki};
 use crate::run;
 
 /// Starts both and waits until the node is ready and has its share of the pods' ranges.
-pub(crate) fn start(rig: &mut Rig, pki: &Pki) -> Result<()> {
+pub(crate) fn start(rig: &mut Rig, pki: &Pki, sync_frequency: &str) -> Result<()> {
     let resolver = Path::new(ROOT).join("resolv.conf");
     fs::write(&resolver, format!("nameserver {BRIDGE_V4}\n"))?;
-    // A changed ConfigMap reaches a pod within `syncFrequency`: a minute by default, ten seconds here.
     let config = write(
         "kubelet.json",
         &json!({
@@ -31,6 +30,7 @@ pub(crate) fn start(rig: &mut Rig, pki: &Pki) -> Result<()> {
             "authorization": {"mode": "Webhook"},
             "cgroupDriver": "cgroupfs",
             "failSwapOn": false,
+            "failCgroupV1": false,
             "clusterDNS": [DNS_V4],
             "clusterDomain": "cluster.local",
             "containerRuntimeEndpoint": format!("unix://{}", containerd::socket().display()),
@@ -43,7 +43,7 @@ pub(crate) fn start(rig: &mut Rig, pki: &Pki) -> Result<()> {
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 99,
             "imageGCLowThresholdPercent": 98,
-            "syncFrequency": "10s",
+            "syncFrequency": sync_frequency,
             "configMapAndSecretChangeDetectionStrategy": "Watch",
         }),
     )?;

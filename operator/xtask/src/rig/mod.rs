@@ -20,7 +20,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::facts::{Facts, NodeAddresses, Own};
 use self::state::{Journal, MARK, Process, ROOT, Record};
@@ -76,7 +76,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
         images::import_pause()
     })?;
     step("control plane", || control_plane::start(&mut rig, &pki))?;
-    step("node", || kubelet::start(&mut rig, &pki))?;
+    step("node", || kubelet::start(&mut rig, &pki, &options.sync_frequency))?;
     step("cluster DNS", || {
         coredns::install(&mut rig, &options.dns, &options.kubernetes)
     })?;
@@ -173,6 +173,11 @@ fn adopt(kubeconfig: &Path, options: &Options) -> Result<Facts> {
     let kubeconfig = kubeconfig
         .canonicalize()
         .with_context(|| format!("finding {}", kubeconfig.display()))?;
+    ensure!(
+        !kubeconfig.starts_with(ROOT),
+        "{} is the rig's own cluster, which is up already",
+        kubeconfig.display()
+    );
     clear::clear()?;
     let kubectl = tools::kubernetes::folder(&Cache::open()?, &options.kubernetes)?.join("kubectl");
     let run = |arguments: &[&str], input: &str| {

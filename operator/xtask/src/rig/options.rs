@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Leave cluster DNS without the `NodePort` that outside clients reach
     #[arg(long)]
     pub(crate) no_expose: bool,
+    /// How long kubelet may take to bring a changed `ConfigMap` to a Pod; its own default is 1m
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    pub(crate) sync_frequency: String,
     /// What serves the cluster's names
     #[command(flatten)]
     pub(crate) dns: DnsOptions,
@@ -49,6 +52,14 @@ pub(crate) struct DnsOptions {
 }
 
 impl Options {
+    /// The intervals that kubelet and `CoreDNS` have where nobody set any: a change takes minutes.
+    pub(crate) fn slow() -> Self {
+        let mut options = Self::standard();
+        "1m".clone_into(&mut options.sync_frequency);
+        options.dns.reload = None;
+        options
+    }
+
     /// What `cluster up` does without a flag.
     pub(crate) fn standard() -> Self {
         use clap::Parser as _;
