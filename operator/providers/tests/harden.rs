@@ -226,9 +226,35 @@ fn what_was_altered_is_no_longer_ours() {
         restored.text,
         STOCK.replacen(".:53 {", ".:53 {\n    bufsize 900", 1)
     );
+    let lost: Vec<_> = restored
+        .altered
+        .iter()
+        .map(|change| change.text.as_str())
+        .collect();
+    assert_eq!(lost, ["bufsize 1232"]);
     let again = run(&altered, &desired(&["10.0.0.0/8"]), &made.ownership);
     assert_eq!(again.text.matches("bufsize 1232").count(), 1);
     assert!(again.changes.iter().any(|change| change.role == Role::Nsid));
+}
+
+#[test]
+fn what_cannot_be_seen_is_taken_for_anything() {
+    let made = fresh(
+        ".:53 {\n    {$DIRECTIVE} {\n        allow\n    }\n    any\n}\n",
+        &["10.0.0.0/8"],
+    );
+    let body: Vec<_> = made.text.lines().map(str::trim).collect();
+    assert!(body[3].starts_with("block net 0.0.0.0/5 "), "{}", made.text);
+    assert!(made.text.find("{$DIRECTIVE}").unwrap() < made.text.find("bufsize").unwrap());
+    let block = || vec![".:53".to_owned()];
+    assert!(made.notes.contains(&Note::OpaqueDirective {
+        block: block(),
+        name: "{$DIRECTIVE}".into()
+    }));
+    assert!(made.notes.contains(&Note::AnswersBeforeAcl {
+        block: block(),
+        directive: "any".into()
+    }));
 }
 
 #[test]

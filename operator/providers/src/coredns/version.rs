@@ -201,6 +201,12 @@ impl Capabilities {
         self.version.is_none_or(|version| version >= feature.since())
     }
 
+    /// Whether the plugin answers by itself before `acl` is asked: `any` and `chaos` since 1.14.2.
+    #[must_use]
+    pub fn answers_before_acl(self, plugin: &str) -> bool {
+        matches!(plugin, "any" | "chaos") && self.version.is_none_or(|version| version >= REWRITE_BEFORE_ACL)
+    }
+
     /// Bytes that a bare `bufsize` means: 512 up to 1.10.1, 1232 since 1.11.0; `None` if the release is not known.
     #[must_use]
     pub fn default_bufsize(self) -> Option<u16> {

@@ -67,12 +67,31 @@ pub(super) fn has_too_many_wildcards(pattern: &str) -> bool {
     count('*') > 1 || count('?') > 1 || (pattern.contains('[') && pattern.contains(']'))
 }
 
+/// Whether `filepath.Glob` refuses the pattern: a bracket that is not closed, or nothing behind a backslash.
+pub(super) fn is_malformed(pattern: &str) -> bool {
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c == '[' || (c == '\\' && chars.next().is_none()) {
+            return true;
+        }
+    }
+    false
+}
+
 /// `filepath.Match` for patterns with at most one `*` and one `?`; neither fits a `/`.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some(p) = pattern.chars().next() else {
         return name.is_empty();
     };
     let rest = &pattern[p.len_utf8()..];
+    if p == '\\' {
+        let Some(literal) = rest.chars().next() else {
+            return false;
+        };
+        return name
+            .strip_prefix(literal)
+            .is_some_and(|name| matches(&rest[literal.len_utf8()..], name));
+    }
     if p == '*' {
         return name
             .char_indices()
@@ -104,5 +123,7 @@ mod tests {
         assert!(!matches("*.override", "a.server"));
         assert!(matches("a?c*", "abcdef"));
         assert!(matches("*", ""));
+        assert!(matches("a\\*", "a*") && !matches("a\\*", "ab"));
+        assert!(is_malformed("a[b") && is_malformed("a\\") && !is_malformed("a\\[b"));
     }
 }

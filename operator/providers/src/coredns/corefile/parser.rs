@@ -3,7 +3,7 @@
 //! The words are one list with a cursor. `import` replaces two of them by what it names, wherever it stands.
 
 use super::env;
-use super::import::{Surroundings, has_too_many_wildcards};
+use super::import::{Surroundings, has_too_many_wildcards, is_malformed};
 use super::lexer::Lexeme;
 use super::tree::{Block, Directive, Import, Imported, SyntaxError, Token};
 use std::collections::BTreeMap;
@@ -239,6 +239,9 @@ impl Parser<'_> {
                 return Err(self.err(&format!(
                     "an import pattern may contain only one wildcard: {pattern}"
                 )));
+            }
+            if is_malformed(&pattern) {
+                return Err(self.err(&format!("import pattern is malformed: {pattern}")));
             }
             match self.surroundings.find(&pattern) {
                 Some(tokens) => (Imported::Files, tokens),

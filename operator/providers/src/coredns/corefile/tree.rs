@@ -146,10 +146,11 @@ impl Block {
         &self.imports
     }
 
-    /// Whether files are imported whose content is not known.
+    /// Whether there may be directives that are not seen here: in files that are not known, or behind a variable
+    /// that stands for a directive's name.
     #[must_use]
-    pub fn has_opaque_import(&self) -> bool {
-        self.imports.iter().any(Import::is_opaque)
+    pub fn is_opaque(&self) -> bool {
+        self.imports.iter().any(Import::is_opaque) || self.directives.iter().any(Directive::is_opaque)
     }
 
     /// The word of the main file after which the body begins; `None` if the block came from an imported file.
@@ -218,6 +219,12 @@ pub struct Directive {
 }
 
 impl Directive {
+    /// Whether its name depends on an environment that is not known.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        super::env::refers(&self.name)
+    }
+
     /// Arguments on the directive's own line.
     #[must_use]
     pub fn args(&self) -> Vec<&str> {

@@ -68,14 +68,28 @@ pub fn restore(text: &str, ours: &Ownership) -> Result<Restored, HardenError> {
     let before = parse(text)?;
     let ours = recover::completed(&before, ours);
     let stripped = strip(&before, &ours, |_| true)?;
-    let removed = stripped
+    let removed: Vec<_> = stripped
         .live
         .iter()
         .map(|live| live.change(&before, Made::Removed))
         .collect();
+    let mut unmatched = removed.clone();
+    let mut altered = Vec::new();
+    for (block, written) in ours
+        .blocks
+        .iter()
+        .flat_map(|block| block.written.iter().map(move |w| (block, w)))
+    {
+        let change = Change::of(&block.keys, written, Made::Lost);
+        match unmatched.iter().position(|live| live.is_same_text(&change)) {
+            Some(at) => drop(unmatched.swap_remove(at)),
+            None => altered.push(change),
+        }
+    }
     Ok(Restored {
         text: stripped.tree.print(),
         removed,
+        altered,
     })
 }
 

@@ -56,7 +56,7 @@ fn guard<'a>(block: &Block, acls: &[&'a Directive], tail: &Tail) -> Option<&'a D
     let rules = acl::of_directives(others.iter().copied()).ok()?;
     let foreign = Foreign {
         rules: &rules,
-        opaque: block.has_opaque_import(),
+        opaque: block.is_opaque(),
     };
     let ours = Ours {
         allow: &tail.allow,

@@ -93,6 +93,8 @@ pub struct Restored {
     pub text: String,
     /// What was taken out.
     pub removed: Vec<Change>,
+    /// What the record holds and the text does not, or not as it was written. Whatever stands there stays.
+    pub altered: Vec<Change>,
 }
 
 /// What tells over the wire which text a server runs.
@@ -122,7 +124,7 @@ pub struct Change {
     pub made: Made,
     /// What it is for.
     pub role: Role,
-    /// The words, of one line each.
+    /// Its words.
     pub text: String,
 }
 
@@ -133,6 +135,8 @@ pub enum Made {
     Added,
     /// Its place or white space is new.
     Moved,
+    /// It is no longer as it was written.
+    Lost,
     /// It is gone.
     Removed,
 }
@@ -156,6 +160,14 @@ impl Change {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Note {
+    /// A plugin answers everybody, whatever `acl` says.
+    #[error("`{directive}` in {block:?} answers before `acl` is asked; remove it")]
+    AnswersBeforeAcl {
+        /// Addresses of the server block.
+        block: Vec<String>,
+        /// The plugin.
+        directive: String,
+    },
     /// The block's text is in an imported file.
     #[error("server block {block:?} is written in an imported file, which has to be hardened itself")]
     BlockElsewhere {
@@ -223,6 +235,14 @@ pub enum Note {
     LoopUnnoticed {
         /// Addresses of the server block.
         block: Vec<String>,
+    },
+    /// A variable stands where a directive's name is expected.
+    #[error("server block {block:?} has the directive {name:?}, which was taken for anything")]
+    OpaqueDirective {
+        /// Addresses of the server block.
+        block: Vec<String>,
+        /// As it is written.
+        name: String,
     },
     /// The file imports others that are not known.
     #[error(

@@ -107,6 +107,20 @@ impl Writer<'_> {
                 pattern: import.pattern.clone(),
             });
         }
+        for directive in block.directives() {
+            if directive.is_opaque() {
+                self.notes.push(Note::OpaqueDirective {
+                    block: keys(),
+                    name: directive.name.clone(),
+                });
+            }
+            if self.desired.clients.is_some() && self.capabilities.answers_before_acl(&directive.name) {
+                self.notes.push(Note::AnswersBeforeAcl {
+                    block: keys(),
+                    directive: directive.name.clone(),
+                });
+            }
+        }
         let mut first: Vec<(Role, Lines)> = Vec::new();
         let mut last: Vec<(Role, Lines)> = Vec::new();
         if nsid::of(block).is_some() {
@@ -141,7 +155,7 @@ impl Writer<'_> {
         match present {
             Some(Some(size)) if size <= wanted.bytes() => {}
             // The first one counts: in front, ours takes effect and the foreign one stays.
-            Some(Some(_)) | None if !block.has_opaque_import() => first.push(ours),
+            Some(Some(_)) | None if !block.is_opaque() => first.push(ours),
             present => {
                 self.notes.push(Note::BufSizeUnknown {
                     block: block.keys().to_vec(),
@@ -185,7 +199,7 @@ impl Writer<'_> {
         })?;
         let foreign = Foreign {
             rules: &rules,
-            opaque: block.has_opaque_import(),
+            opaque: block.is_opaque(),
         };
         let guard = foreign.guard(&ours);
         if !guard.is_empty() {
@@ -250,8 +264,8 @@ fn last_foreign(block: &Block) -> Option<usize> {
         .directives()
         .iter()
         .enumerate()
-        .filter(|(_, directive)| directive.name == "acl");
-    let hidden = block.has_opaque_import()
+        .filter(|(_, directive)| directive.name == "acl" || directive.is_opaque());
+    let hidden = block.is_opaque()
         || block
             .named("acl")
             .any(|directive| directive.place() == Place::Elsewhere);

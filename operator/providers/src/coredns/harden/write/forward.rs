@@ -38,7 +38,10 @@ fn wanted(writer: &mut Writer<'_>, block: &Block, forward: &Forward<'_>) -> Vec<
     match forward.value("expire") {
         _ if !wanted.fresh_ports => {}
         _ if !forward.uses_udp() => writer.notes.push(Note::EncryptedForward { block: keys, from }),
-        Some(value) if value == ["0s"] || value == ["0"] => {}
+        Some(value)
+            if value
+                .iter()
+                .all(|word| !word.contains(|c| ('1'..='9').contains(&c))) => {}
         Some(value) => writer.notes.push(Note::ForeignExpire {
             block: keys,
             from,
