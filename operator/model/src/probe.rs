@@ -199,7 +199,7 @@ pub struct DnsAnswer {
     /// Records in the answer section.
     pub answers: u16,
     /// What the server calls itself (RFC 5001), where it is printable ASCII; anything else comes as hexadecimal. At most
-    /// the first 128 octets of it.
+    /// the first 128 octets of it. An empty option is none.
     pub nsid: Option<String>,
     /// The codes of extended errors (RFC 8914), at most the first 16.
     pub extended_errors: Vec<u16>,

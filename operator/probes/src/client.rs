@@ -19,7 +19,7 @@ use tsutsumi_model::{Observation, Probe, Vantage};
 use crate::{
     http::exchange,
     run::{BATCH_DEADLINE, Batch, BatchError},
-    tls::{Credentials, Role, TlsError},
+    tls::{Role, TlsError},
 };
 
 /// For one call, the connection included.
@@ -35,7 +35,7 @@ const LONGEST_REASON: usize = 256;
 pub struct ProberClient {
     address: SocketAddr,
     vantage: Vantage,
-    credentials: Arc<Credentials<ClientConfig>>,
+    tls: Arc<ClientConfig>,
 }
 
 /// A prober brought no observations.
@@ -133,11 +133,11 @@ pub enum ProberError {
 impl ProberClient {
     /// A prober at this address that was declared to stand at this vantage.
     #[must_use]
-    pub fn new(address: SocketAddr, vantage: Vantage, credentials: Arc<Credentials<ClientConfig>>) -> Self {
+    pub fn new(address: SocketAddr, vantage: Vantage, tls: Arc<ClientConfig>) -> Self {
         Self {
             address,
             vantage,
-            credentials,
+            tls,
         }
     }
 
@@ -184,7 +184,7 @@ impl ProberClient {
 
     async fn connect(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ProberError> {
         let address = self.address;
-        let config = self.credentials.current()?;
+        let config = Arc::clone(&self.tls);
         let name = Role::Prober.server_name()?;
         let stream = TcpStream::connect(address)
             .await

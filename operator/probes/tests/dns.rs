@@ -117,6 +117,22 @@ async fn forgeries_alone_are_malformed_and_not_silence() {
 }
 
 #[tokio::test]
+async fn an_answer_from_another_port_is_not_heard() {
+    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let wanted = question(server.local_addr().unwrap(), Transport::Udp);
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        let (length, client) = server.recv_from(&mut buffer).await.unwrap();
+        let elsewhere = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        elsewhere.send_to(&reply(&buffer[..length], 1), client).await.unwrap();
+        // The port stays open, so that nothing but silence comes from it.
+        let _ = server.recv_from(&mut buffer).await;
+    });
+    let saw = ask(wanted, PATIENCE).await;
+    assert_eq!(saw, Saw::Nothing(Failure::Timeout));
+}
+
+#[tokio::test]
 async fn an_answer_cut_in_a_record_is_malformed() {
     let server = udp_responder("127.0.0.1:0", |query| {
         let mut message = reply(query, 1);

@@ -74,11 +74,8 @@ async fn prober(ca: &Ca) -> Running {
 }
 
 fn client(address: SocketAddr, dir: &TempDir) -> ProberClient {
-    ProberClient::new(
-        address,
-        Vantage::Outside,
-        Arc::new(Credentials::controller(dir.path())),
-    )
+    let tls = Credentials::controller(dir.path()).current().unwrap();
+    ProberClient::new(address, Vantage::Outside, tls)
 }
 
 /// The error with its causes, as a log would show it.
@@ -261,8 +258,8 @@ async fn a_prober_that_stands_elsewhere_is_not_believed() {
     let prober = prober(&ca).await;
     let dir = files(|dir| ca.write(dir, Role::Controller));
     let server = udp_responder("127.0.0.1:0", |query| vec![reply(query, 1)]).await;
-    let credentials = Arc::new(Credentials::controller(dir.path()));
-    let client = ProberClient::new(prober.address, Vantage::Inside, credentials);
+    let tls = Credentials::controller(dir.path()).current().unwrap();
+    let client = ProberClient::new(prober.address, Vantage::Inside, tls);
     let ask = Ask::Dns(question(server, Transport::Udp));
     let error = client.run(vec![Probe { id: 1, ask }]).await.unwrap_err();
     assert!(matches!(error, ProberError::WrongVantage { .. }), "{error:?}");

@@ -99,7 +99,8 @@ fn read_options(mut options: Reader<'_>, answer: &mut DnsAnswer) -> Option<()> {
         let length = options.u16()?;
         let data = options.take(length.into())?;
         match code {
-            OPTION_NSID if answer.nsid.is_none() => answer.nsid = Some(printable(data)),
+            // An empty one is the query's own option, sent back as it came.
+            OPTION_NSID if answer.nsid.is_none() && !data.is_empty() => answer.nsid = Some(printable(data)),
             OPTION_EXTENDED_ERROR if answer.extended_errors.len() < MOST_EXTENDED_ERRORS => {
                 answer.extended_errors.push(Reader(data).u16()?);
             }
@@ -256,7 +257,17 @@ mod tests {
         assert_eq!(printable(b"a\x1b[2J"), "611b5b324a");
         assert_eq!(printable("堤".as_bytes()), "e5a0a4");
         assert_eq!(printable(&[b'x'; 5000]).len(), LONGEST_NSID);
-        assert_eq!(printable(b""), "");
+    }
+
+    #[test]
+    fn an_option_that_is_merely_echoed_is_no_identity() {
+        let query = query();
+        let mut message = reply(&query);
+        let mut edns = Edns::new();
+        edns.options_mut()
+            .insert(EdnsOption::NSID(NSIDPayload::new([]).unwrap()));
+        message.set_edns(edns);
+        assert_eq!(decode(&message.to_vec().unwrap(), &query).unwrap().nsid, None);
     }
 
     #[test]
