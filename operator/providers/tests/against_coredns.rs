@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use tsutsumi_providers::coredns::bufsize::MessageBytes;
 use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings, config_hash};
+use tsutsumi_providers::coredns::custom::{Channel, harden_override};
 use tsutsumi_providers::coredns::version::Capabilities;
 use tsutsumi_providers::coredns::{Clients, Desired, ForwardHardening, Others, Ownership, harden};
 
@@ -116,26 +117,13 @@ fn hardened_files_are_served() {
     for (name, text) in surroundings().files {
         std::fs::write(directory.join(name), text).unwrap();
     }
-    let desired = Desired {
-        clients: Some(Clients {
-            allow: vec!["10.0.0.0/8".parse().unwrap()],
-            others: Others::Refuse,
-        }),
-        max_message_bytes: MessageBytes::new(1232).ok(),
-        any_empty: true,
-        forward: Some(ForwardHardening {
-            fresh_ports: true,
-            max_concurrent: NonZeroU32::new(9),
-            failfast: true,
-        }),
-    };
     let mut count = 0;
     for file in corpus() {
         if !first_words(&binary, &file, "CoreDNS-1.").0 {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();
-        let hardened = harden(&text, &desired, &Ownership::default(), &Capabilities::unknown());
+        let hardened = harden(&text, &desired(), &Ownership::default(), &Capabilities::unknown());
         let hardened = hardened.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let copy = directory.join(file.file_name().unwrap());
         std::fs::write(&copy, &hardened.text).unwrap();
@@ -144,6 +132,40 @@ fn hardened_files_are_served() {
         count += 1;
     }
     assert!(count >= 30, "only {count} files were served");
+}
+
+/// The file for a platform that owns the Corefile, beside files of others before and behind it.
+#[test]
+fn overrides_are_served() {
+    let binary = binary();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("overrides");
+    std::fs::create_dir_all(directory.join("custom")).unwrap();
+    let main = ".:0 {\n    errors\n    import custom/*.override\n    whoami\n    reload\n}\n";
+    std::fs::write(directory.join("Corefile"), main).unwrap();
+    let file = |name: &str, text: &str| std::fs::write(directory.join("custom").join(name), text).unwrap();
+    let others = [
+        (
+            "a.override",
+            "bufsize 4096\nacl {\n    allow net 192.0.2.0/24\n}\n",
+        ),
+        ("z.override", "bufsize 512\nacl {\n    drop type ANY\n}\n"),
+    ];
+    let others: BTreeMap<_, _> = others
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .into();
+    for (name, text) in &others {
+        file(name, text);
+    }
+    let channel = Channel {
+        corefile: main,
+        name: "tsutsumi.override",
+        others: &others,
+        present: None,
+    };
+    let made = harden_override(&channel, &desired(), &Capabilities::unknown()).unwrap();
+    file(channel.name, &made.text);
+    let (serves, output) = first_words(&binary, &directory.join("Corefile"), "CoreDNS-1.");
+    assert!(serves, "{output}\n{}", made.text);
 }
 
 #[test]
@@ -164,6 +186,22 @@ fn the_hash_is_predicted() {
         compared += 1;
     }
     assert!(compared >= 2, "only {compared} files were compared");
+}
+
+fn desired() -> Desired {
+    Desired {
+        clients: Some(Clients {
+            allow: vec!["10.0.0.0/8".parse().unwrap()],
+            others: Others::Refuse,
+        }),
+        max_message_bytes: MessageBytes::new(1232).ok(),
+        any_empty: true,
+        forward: Some(ForwardHardening {
+            fresh_ports: true,
+            max_concurrent: NonZeroU32::new(9),
+            failfast: true,
+        }),
+    }
 }
 
 fn judge(binary: &OsString, file: &Path) -> Verdict {

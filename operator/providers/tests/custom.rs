@@ -80,3 +80,24 @@ fn minds_what_others_wrote_before_and_after() {
     );
     assert!(!made.text.contains("allow"));
 }
+
+#[test]
+fn what_is_not_wished_stays() {
+    let after = ("z.override", "acl {\n drop net 10.9.0.0/16\n}\n");
+    for others in [&[][..], &[after]] {
+        let made = hardened(MAIN, others, None);
+        let others = others
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        let channel = Channel {
+            corefile: MAIN,
+            name: "tsutsumi.override",
+            others: &others,
+            present: Some(&made.text),
+        };
+        let kept = harden_override(&channel, &Desired::default(), &Capabilities::unknown()).unwrap();
+        assert_eq!(kept.text, made.text);
+        assert_eq!(kept.changes, []);
+    }
+}

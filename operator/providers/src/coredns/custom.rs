@@ -4,13 +4,14 @@
 //! ends the evaluation, a second `nsid` is fatal. `forward` and `cache` belong to the platform. Server blocks of
 //! `*.server` files are Corefiles of their own, for [`super::harden()`].
 
-use super::acl;
-use super::bufsize::{self, MessageBytes};
+use super::acl::{self, Action, Policy};
+use super::addresses::AddressSet;
+use super::bufsize::{self, BufSize, MessageBytes};
 use super::corefile::{Block, Corefile, Directive, Surroundings};
 use super::forward::Forward;
 use super::harden::{
-    BlockIdentity, Change, Desired, Foreign, HardenError, Hardened, Identity, Made, Note, Ours, Ownership,
-    Role, clients, denials_only, lines, tail,
+    BlockIdentity, Change, Clients, Desired, Foreign, HardenError, Hardened, Identity, Made, Note, Others,
+    Ours, Ownership, Role, clients, denials_only, lines, tail,
 };
 use super::nsid::{self, Nsid};
 use super::version::{Capabilities, Feature};
@@ -30,13 +31,15 @@ pub struct Channel<'a> {
     pub present: Option<&'a str>,
 }
 
-/// Makes the text of our file. All of it is ours, so there is no record to keep.
+/// Makes the text of our file. All of it is ours, so there is no record to keep. A wish that is not set leaves what
+/// the file holds for it.
 pub fn harden_override(
     channel: &Channel<'_>,
     desired: &Desired,
     capabilities: &Capabilities,
 ) -> Result<Hardened, HardenError> {
     let tree = read(channel, MARKER)?;
+    let desired = &kept(channel.present.unwrap_or_default(), desired);
     let mut draft = Draft {
         desired,
         capabilities: *capabilities,
@@ -67,6 +70,45 @@ pub fn harden_override(
         ownership: Ownership::default(),
         notes: draft.notes,
     })
+}
+
+/// The wishes, those that are not set taken from our present file.
+fn kept(present: &str, desired: &Desired) -> Desired {
+    let mut desired = desired.clone();
+    let Ok(tree) = Corefile::parse(&format!(". {{\n{present}\n}}\n")) else {
+        return desired;
+    };
+    let Some(block) = tree.blocks().first() else {
+        return desired;
+    };
+    if desired.max_message_bytes.is_none()
+        && let Some(BufSize::Set(size)) = bufsize::of(block)
+    {
+        desired.max_message_bytes = Some(size);
+    }
+    if desired.clients.is_none()
+        && let Some([rule]) = acl::of(block).as_deref().ok()
+    {
+        let find = |wanted: &[Action]| {
+            rule.policies
+                .iter()
+                .find(|policy| wanted.contains(&policy.action))
+        };
+        let denial = find(&[Action::Block, Action::Drop]);
+        // Without an `allow`, it is everybody who is not denied.
+        let denied = denial
+            .map_or_else(AddressSet::default, Policy::addresses)
+            .complement();
+        let allowed = find(&[Action::Allow]).map_or(denied, Policy::addresses);
+        let drops = denial.is_some_and(|policy| policy.action == Action::Drop);
+        let others = if drops { Others::Drop } else { Others::Refuse };
+        desired.clients = Some(Clients {
+            allow: allowed.to_nets(),
+            others,
+        });
+        desired.any_empty = find(&[Action::Filter]).is_some();
+    }
+    desired
 }
 
 /// Stands in our file while its place is being looked for.

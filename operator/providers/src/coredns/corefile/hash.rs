@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Hash of a Corefile that was parsed with all its imports and its environment, in lower-case hexadecimal.
-/// `None` if it imports files that are not known.
+/// `None` if it imports files that are not known, or by a relative path: absolute paths are part of the hash.
 #[must_use]
 pub fn config_hash(corefile: &Corefile) -> Option<String> {
     let mut imports = corefile
@@ -18,6 +18,14 @@ pub fn config_hash(corefile: &Corefile) -> Option<String> {
         .flat_map(Block::imports)
         .chain(corefile.imports());
     if imports.any(Import::is_opaque) {
+        return None;
+    }
+    let mut tokens = corefile
+        .blocks()
+        .iter()
+        .flat_map(Block::directives)
+        .flat_map(|directive| &directive.tokens);
+    if tokens.any(|token| token.file.as_ref().is_some_and(|file| !file.starts_with('/'))) {
         return None;
     }
     let mut hash = String::new();
