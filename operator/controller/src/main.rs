@@ -1,3 +1,47 @@
-//! Placeholder.
+//! The binary `tsutsumi`: `controller` keeps policies true, `prober` asks the questions that prove it.
+//!
+//! Nothing is decided here: the TLS provider is installed first, so that no dependency can pick another one, then
+//! arguments are read, logging starts and the chosen part runs until it is told to stop.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::runtime::{
+    args::{Args, Command},
+    controller, logging, prober,
+};
+
+mod resolver_policy;
+mod runtime;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // An error here means that a provider is installed already, which is what we want.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let args = Args::parse().checked();
+    let level = match logging::init(args.log.format, &args.log.filter) {
+        Ok(level) => level,
+        Err(problem) => return failed(&problem),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(problem) => return failed(&problem),
+    };
+    let outcome = match args.command {
+        Command::Controller(args) => runtime.block_on(controller::run(args, level)).map_err(Into::into),
+        Command::Prober(args) => runtime.block_on(prober::run(args)).map_err(Into::into),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err::<(), Box<dyn std::error::Error>>(problem) => failed(problem.as_ref()),
+    }
+}
+
+/// Says why the process ends: plain, since logging may be what failed.
+fn failed(problem: &(dyn std::error::Error + 'static)) -> ExitCode {
+    eprintln!("tsutsumi: {}", logging::Chain(problem));
+    ExitCode::FAILURE
+}

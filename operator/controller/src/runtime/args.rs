@@ -1,0 +1,317 @@
+//! The arguments of every subcommand, checked where they are read.
+//!
+//! A value becomes its type here or the process does not start; the message names the flag, the value and a right
+//! form. Peers are given as addresses, never as names: cluster DNS may be the thing that is broken.
+
+use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use tsutsumi_model::{DomainName, Endpoint, Port, Vantage};
+
+/// tsutsumi enforces DNS policy and proves by live probes that it holds.
+#[derive(Debug, Parser)]
+#[command(name = "tsutsumi", version)]
+pub(crate) struct Args {
+    /// How to log.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    /// Which part to run.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to log.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// One JSON object a line, or text for a person.
+    #[arg(
+        long = "log-format",
+        env = "TSUTSUMI_LOG_FORMAT",
+        default_value = "json",
+        global = true
+    )]
+    pub(crate) format: LogFormat,
+    /// What to log: a level, or levels by target, for example `info,kube=warn`.
+    #[arg(long = "log", env = "RUST_LOG", default_value = "info", global = true)]
+    pub(crate) filter: String,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text for a person.
+    Plain,
+}
+
+/// The parts that run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch policies and keep them true.
+    Controller(ControllerArgs),
+    /// Answer the controller's probes from where this process stands.
+    Prober(ProberArgs),
+}
+
+/// The arguments of `tsutsumi controller`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ControllerArgs {
+    /// Our own namespace.
+    #[arg(long, env = "POD_NAMESPACE", value_parser = label)]
+    pub(crate) namespace: String,
+    /// The name of our own pod; it holds the lease under this name.
+    #[arg(long, env = "POD_NAME", value_parser = object_name)]
+    pub(crate) pod_name: String,
+    /// The Lease in our namespace that decides who writes.
+    #[arg(long, env = "TSUTSUMI_LEASE_NAME", default_value = "tsutsumi", value_parser = object_name)]
+    pub(crate) lease_name: String,
+    /// Where metrics, health and diagnostics are served.
+    #[arg(long, env = "TSUTSUMI_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT",
+          value_parser = listen_address)]
+    pub(crate) admin_address: SocketAddr,
+    /// The port on which the probers inside the cluster listen; their addresses come from their pods.
+    #[arg(long, env = "TSUTSUMI_PROBER_PORT", default_value = "8443", value_parser = port)]
+    pub(crate) prober_port: Port,
+    /// A namespace whose workloads and Services may be the cluster's DNS; repeat for several.
+    #[arg(long = "target-namespace", env = "TSUTSUMI_TARGET_NAMESPACES", value_name = "NAMESPACE",
+          value_delimiter = ',', default_value = "kube-system", value_parser = label)]
+    pub(crate) target_namespaces: Vec<String>,
+    /// A ConfigMap that may be read there, and written where the chart grants it; repeat for several.
+    #[arg(
+        long = "config-map",
+        env = "TSUTSUMI_CONFIG_MAPS",
+        value_name = "NAMESPACE/NAME",
+        value_delimiter = ',',
+        default_value = "kube-system/coredns"
+    )]
+    pub(crate) config_maps: Vec<ConfigMapName>,
+    /// A name of the cluster whose answer is larger than 1232 bytes; without it sizes cannot be proven.
+    #[arg(long, env = "TSUTSUMI_LARGE_ANSWER", value_name = "NAME")]
+    pub(crate) large_answer: Option<DomainName>,
+    /// Treat every policy as if it said `mode: Audit`; set where the chart grants no right to write.
+    #[arg(long, env = "TSUTSUMI_AUDIT_ONLY")]
+    pub(crate) audit_only: bool,
+    /// A prober outside the cluster; repeat for several.
+    #[arg(
+        long = "outside-vantage",
+        env = "TSUTSUMI_OUTSIDE_VANTAGES",
+        value_name = "NAME=ADDRESS:PORT",
+        value_delimiter = ','
+    )]
+    pub(crate) outside_vantages: Vec<OutsideVantage>,
+    /// The service account under which canary pods run.
+    #[arg(long, env = "TSUTSUMI_CANARY_SERVICE_ACCOUNT", default_value = "tsutsumi-canary",
+          value_parser = object_name)]
+    pub(crate) canary_service_account: String,
+    /// The cluster's DNS domain.
+    #[arg(long, env = "TSUTSUMI_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub(crate) cluster_domain: DomainName,
+}
+
+/// The arguments of `tsutsumi prober`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ProberArgs {
+    /// Where the controller may ask, over mutual TLS.
+    #[arg(long, env = "TSUTSUMI_PROBER_LISTEN", default_value = "0.0.0.0:8443", value_name = "ADDRESS:PORT",
+          value_parser = listen_address)]
+    pub(crate) listen: SocketAddr,
+    /// Where metrics and health are served.
+    #[arg(long, env = "TSUTSUMI_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT",
+          value_parser = listen_address)]
+    pub(crate) admin_address: SocketAddr,
+    /// The directory that holds `ca.crt`, `tls.crt` and `tls.key`.
+    #[arg(long, env = "TSUTSUMI_TLS_DIR", default_value = "/etc/tsutsumi/tls")]
+    pub(crate) tls_dir: PathBuf,
+    /// From where this prober sees: `inside` the cluster, or `outside` it.
+    #[arg(long, env = "TSUTSUMI_VANTAGE", value_parser = vantage)]
+    pub(crate) vantage: Vantage,
+}
+
+/// A ConfigMap, by namespace and name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ConfigMapName {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl FromStr for ConfigMapName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = text
+            .split_once('/')
+            .ok_or("write NAMESPACE/NAME, for example `kube-system/coredns`")?;
+        Ok(Self {
+            namespace: label(namespace)?,
+            name: object_name(name)?,
+        })
+    }
+}
+
+/// A prober outside the cluster, by the name under which it is reported.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct OutsideVantage {
+    /// The name.
+    pub(crate) name: String,
+    /// Where it listens.
+    pub(crate) endpoint: Endpoint,
+}
+
+impl fmt::Display for OutsideVantage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.endpoint)
+    }
+}
+
+impl FromStr for OutsideVantage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let right = "write NAME=ADDRESS:PORT with an IP address, for example `office=192.0.2.7:8443`";
+        let (name, address) = text.split_once('=').ok_or_else(|| right.to_owned())?;
+        let name = label(name)?;
+        let address: SocketAddr = address.parse().map_err(|_| right.to_owned())?;
+        let port = Port::new(address.port()).ok_or_else(|| format!("port 0 is no port: {right}"))?;
+        let address = address.ip();
+        Ok(Self {
+            name,
+            endpoint: Endpoint { address, port },
+        })
+    }
+}
+
+impl Args {
+    /// The rules that span several values; what breaks one ends the process like any other bad argument.
+    pub(crate) fn checked(self) -> Self {
+        match self.problem() {
+            Some(problem) => Self::command().error(ErrorKind::ValueValidation, problem).exit(),
+            None => self,
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let Command::Controller(controller) = &self.command else {
+            return None;
+        };
+        let mut names = BTreeSet::new();
+        let twice = controller
+            .outside_vantages
+            .iter()
+            .find(|vantage| !names.insert(&vantage.name))?;
+        Some(format!(
+            "invalid value '{twice}' for '--outside-vantage': the name `{}` is used twice; give each its own",
+            twice.name
+        ))
+    }
+}
+
+/// A label of RFC 1123, as namespaces have it.
+fn label(text: &str) -> Result<String, String> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        format!(
+            "`{text}` must be 1 to 63 lower-case letters, digits and hyphens, for example `tsutsumi-system`"
+        )
+    })
+}
+
+/// The name of an object: labels of RFC 1123 joined by dots.
+fn object_name(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 253 && text.split('.').all(|part| label(part).is_ok());
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        format!(
+            "`{text}` must be at most 253 lower-case letters, digits, hyphens and dots, for example `tsutsumi-0`"
+        )
+    })
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write ADDRESS:PORT with an IP address, for example `0.0.0.0:8080` or `[::]:8080`".to_owned()
+    })
+}
+
+fn port(text: &str) -> Result<Port, String> {
+    text.parse()
+        .map_err(|_| "write a number from 1 to 65535, for example `8443`".to_owned())
+}
+
+fn vantage(text: &str) -> Result<Vantage, String> {
+    match text {
+        "inside" => Ok(Vantage::Inside),
+        "outside" => Ok(Vantage::Outside),
+        _ => Err("write `inside` or `outside`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn controller(extra: &[&str]) -> Result<ControllerArgs, String> {
+        let fixed = [
+            "tsutsumi",
+            "controller",
+            "--namespace",
+            "dyke",
+            "--pod-name",
+            "dyke-0",
+        ];
+        let args = Args::try_parse_from(fixed.iter().chain(extra)).map_err(|problem| problem.to_string())?;
+        match (args.problem(), args.command) {
+            (None, Command::Controller(controller)) => Ok(controller),
+            (problem, _) => Err(problem.unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn vantages_are_addresses_under_names() {
+        let args = controller(&[
+            "--outside-vantage",
+            "a=192.0.2.7:8443",
+            "--outside-vantage",
+            "b=[2001:db8::7]:1",
+        ])
+        .unwrap();
+        let shown: Vec<_> = args.outside_vantages.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["a=192.0.2.7:8443", "b=[2001:db8::7]:1"]);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_flag_and_a_right_form() {
+        for (flag, value, right) in [
+            (
+                "--outside-vantage",
+                "office=prober.example:8443",
+                "office=192.0.2.7:8443",
+            ),
+            ("--outside-vantage", "192.0.2.7:8443", "office=192.0.2.7:8443"),
+            ("--outside-vantage", "a=192.0.2.7:0", "port 0"),
+            ("--prober-port", "0", "1 to 65535"),
+            ("--admin-address", "8080", "0.0.0.0:8080"),
+            ("--config-map", "coredns", "kube-system/coredns"),
+            ("--target-namespace", "Kube_System", "tsutsumi-system"),
+            ("--lease-name", "Lease", "tsutsumi-0"),
+            ("--config-map", "coredns", "kube-system/coredns"),
+            ("--cluster-domain", "cluster local", "labels may hold"),
+        ] {
+            let message = controller(&[flag, value]).unwrap_err();
+            for part in [flag, value, right] {
+                assert!(message.contains(part), "{part:?} is missing in {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_vantage_name_is_used_once() {
+        let message = controller(&["--outside-vantage", "a=192.0.2.7:1,a=192.0.2.8:1"]).unwrap_err();
+        assert!(message.contains("used twice"), "{message}");
+    }
+}

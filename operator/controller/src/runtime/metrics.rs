@@ -1,0 +1,482 @@
+//! What is counted, under the names that the field uses.
+//!
+//! Labels come from closed sets or are names of policies, which are few; never from `Debug`, and never from anything
+//! that a client of the cluster can choose. A policy that goes takes its series along.
+
+use std::{
+    borrow::Cow,
+    sync::atomic::AtomicU64,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+use tsutsumi_api::resolver_policy::ControlStatus;
+use tsutsumi_model::{ControlId, ControlState, Evidence};
+
+/// Every state, so that exactly one of them can be 1.
+const STATES: [ControlState; 7] = [
+    ControlState::Attested,
+    ControlState::Fail,
+    ControlState::Indeterminate,
+    ControlState::NotApplicable,
+    ControlState::Pass,
+    ControlState::Unsupported,
+    ControlState::Waived,
+];
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// The counters of this process; clones count into the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    reconcile_duration: Histogram,
+    reconciles: Family<ResultLabel, Counter>,
+    in_flight: Gauge,
+    queue_depth: Gauge,
+    api_calls: Family<CallLabel, Counter>,
+    api_calls_in_flight: Gauge,
+    control_state: Family<StateLabel, Gauge>,
+    last_verified: Family<ControlLabel, Seconds>,
+    valid_until: Family<ControlLabel, Seconds>,
+    plan_changes: Family<PolicyLabel, Gauge>,
+    refused_in_cluster: Family<PolicyLabel, Counter>,
+    certificate_not_after: Family<SecretLabel, Seconds>,
+    leader: Gauge,
+}
+
+/// How a call to the API server ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CallOutcome {
+    /// The API server answered that it could not, or nothing answered.
+    Error,
+    /// The object had changed meanwhile.
+    Conflict,
+    /// It did not end in time.
+    Deadline,
+    /// Done.
+    Ok,
+}
+
+/// One result, as far as metrics show it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ControlSample {
+    control: ControlId,
+    state: ControlState,
+    checked_at: Timestamp,
+    valid_until: Timestamp,
+}
+
+/// A reconcile under way; without [`Reconciling::finish`] it counts as `cancelled`.
+#[derive(Debug)]
+pub(crate) struct Reconciling<'a> {
+    metrics: &'a Metrics,
+    since: Instant,
+    category: &'static str,
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct Calling<'a>(&'a Metrics);
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CallLabel {
+    verb: &'static str,
+    kind: Cow<'static, str>,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PolicyLabel {
+    policy: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ControlLabel {
+    policy: String,
+    control: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct StateLabel {
+    policy: String,
+    control: &'static str,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct SecretLabel {
+    secret: &'static str,
+}
+
+impl Metrics {
+    /// Registers everything under the prefix `tsutsumi`.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
+            reconciles: Family::default(),
+            in_flight: Gauge::default(),
+            queue_depth: Gauge::default(),
+            api_calls: Family::default(),
+            api_calls_in_flight: Gauge::default(),
+            control_state: Family::default(),
+            last_verified: Family::default(),
+            valid_until: Family::default(),
+            plan_changes: Family::default(),
+            refused_in_cluster: Family::default(),
+            certificate_not_after: Family::default(),
+            leader: Gauge::default(),
+        };
+        let ours = registry.sub_registry_with_prefix("tsutsumi");
+        ours.register(
+            "build",
+            "What runs",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        ours.register_with_unit(
+            "reconcile_duration",
+            "How long a reconcile took",
+            Unit::Seconds,
+            metrics.reconcile_duration.clone(),
+        );
+        ours.register(
+            "reconciles",
+            "Reconciles by how they ended",
+            metrics.reconciles.clone(),
+        );
+        ours.register(
+            "reconciles_in_flight",
+            "Reconciles under way",
+            metrics.in_flight.clone(),
+        );
+        ours.register(
+            "queue_depth",
+            "Policies that wait to be reconciled",
+            metrics.queue_depth.clone(),
+        );
+        ours.register(
+            "api_calls",
+            "Calls that change or renew objects",
+            metrics.api_calls.clone(),
+        );
+        ours.register(
+            "api_calls_in_flight",
+            "Such calls under way",
+            metrics.api_calls_in_flight.clone(),
+        );
+        ours.register(
+            "control_state",
+            "1 for the state that a control is in, 0 for the others",
+            metrics.control_state.clone(),
+        );
+        ours.register_with_unit(
+            "control_last_verified_timestamp",
+            "When the control was last evaluated",
+            Unit::Seconds,
+            metrics.last_verified.clone(),
+        );
+        ours.register_with_unit(
+            "control_valid_until_timestamp",
+            "Later than this, the result counts as unknown",
+            Unit::Seconds,
+            metrics.valid_until.clone(),
+        );
+        ours.register(
+            "plan_changes",
+            "Changes that the plan holds",
+            metrics.plan_changes.clone(),
+        );
+        ours.register(
+            "acl_refused_in_cluster",
+            "Queries from inside the cluster that cluster DNS refused",
+            metrics.refused_in_cluster.clone(),
+        );
+        ours.register_with_unit(
+            "certificate_not_after_timestamp",
+            "When the certificate in this Secret ends",
+            Unit::Seconds,
+            metrics.certificate_not_after.clone(),
+        );
+        ours.register(
+            "leader",
+            "1 while this process holds the lease",
+            metrics.leader.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a reconcile from now on.
+    pub(crate) fn reconciling(&self) -> Reconciling<'_> {
+        self.in_flight.inc();
+        Reconciling {
+            metrics: self,
+            since: Instant::now(),
+            category: "cancelled",
+        }
+    }
+
+    /// Counts a reconcile that ended; the category is one of a closed set.
+    pub(crate) fn observe_reconcile(&self, category: &'static str, took: Duration) {
+        self.reconcile_duration.observe(took.as_secs_f64());
+        self.reconciles
+            .get_or_create(&ResultLabel { result: category })
+            .inc();
+    }
+
+    /// How many policies wait.
+    pub(crate) fn set_queue_depth(&self, waiting: usize) {
+        self.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a call from now on.
+    pub(crate) fn calling(&self) -> Calling<'_> {
+        self.api_calls_in_flight.inc();
+        Calling(self)
+    }
+
+    /// Counts a call that ended.
+    pub(crate) fn observe_call(&self, verb: &'static str, kind: Cow<'static, str>, outcome: CallOutcome) {
+        let outcome = match outcome {
+            CallOutcome::Conflict => "conflict",
+            CallOutcome::Deadline => "deadline",
+            CallOutcome::Error => "error",
+            CallOutcome::Ok => "ok",
+        };
+        self.api_calls
+            .get_or_create(&CallLabel { verb, kind, outcome })
+            .inc();
+    }
+
+    /// Shows the results of a policy, and no others.
+    pub(crate) fn set_controls(&self, policy: &str, results: impl IntoIterator<Item = ControlSample>) {
+        let mut gone = ControlId::ALL.to_vec();
+        for result in results {
+            gone.retain(|control| *control != result.control);
+            let label = ControlLabel::new(policy, result.control);
+            for state in STATES {
+                let is = i64::from(state == result.state);
+                self.control_state
+                    .get_or_create(&StateLabel::new(policy, result.control, state))
+                    .set(is);
+            }
+            self.last_verified
+                .get_or_create(&label)
+                .set(unix(result.checked_at));
+            self.valid_until
+                .get_or_create(&label)
+                .set(unix(result.valid_until));
+        }
+        for control in gone {
+            self.forget_control(policy, control);
+        }
+    }
+
+    /// How many changes the plan of a policy holds.
+    pub(crate) fn set_plan_changes(&self, policy: &str, changes: usize) {
+        let changes = i64::try_from(changes).unwrap_or(i64::MAX);
+        self.plan_changes
+            .get_or_create(&PolicyLabel::new(policy))
+            .set(changes);
+    }
+
+    /// Adds queries from inside the cluster that were refused since the last look.
+    pub(crate) fn add_refused_in_cluster(&self, policy: &str, queries: u64) {
+        self.refused_in_cluster
+            .get_or_create(&PolicyLabel::new(policy))
+            .inc_by(queries);
+    }
+
+    /// Drops every series of a policy that is gone.
+    pub(crate) fn forget(&self, policy: &str) {
+        for control in ControlId::ALL {
+            self.forget_control(policy, control);
+        }
+        self.plan_changes.remove(&PolicyLabel::new(policy));
+        self.refused_in_cluster.remove(&PolicyLabel::new(policy));
+    }
+
+    /// When the certificate in a Secret ends.
+    pub(crate) fn set_certificate(&self, secret: &'static str, not_after: Timestamp) {
+        self.certificate_not_after
+            .get_or_create(&SecretLabel { secret })
+            .set(unix(not_after));
+    }
+
+    /// Whether this process holds the lease.
+    pub(crate) fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    fn forget_control(&self, policy: &str, control: ControlId) {
+        for state in STATES {
+            self.control_state
+                .remove(&StateLabel::new(policy, control, state));
+        }
+        let label = ControlLabel::new(policy, control);
+        self.last_verified.remove(&label);
+        self.valid_until.remove(&label);
+    }
+}
+
+/// Everything that is registered, in the OpenMetrics text format.
+pub(crate) fn render(registry: &Registry) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    text::encode(&mut out, registry)?;
+    Ok(out)
+}
+
+impl Reconciling<'_> {
+    /// Says how it ended; the category is one of a closed set.
+    pub(crate) fn finish(mut self, category: &'static str) {
+        self.category = category;
+    }
+}
+
+impl Drop for Reconciling<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        self.metrics
+            .observe_reconcile(self.category, self.since.elapsed());
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        self.0.api_calls_in_flight.dec();
+    }
+}
+
+impl From<&Evidence> for ControlSample {
+    fn from(evidence: &Evidence) -> Self {
+        Self {
+            control: evidence.verdict.control,
+            state: evidence.verdict.state,
+            checked_at: evidence.checked_at,
+            valid_until: evidence.valid_until,
+        }
+    }
+}
+
+impl From<&ControlStatus> for ControlSample {
+    fn from(status: &ControlStatus) -> Self {
+        Self {
+            control: status.id,
+            state: status.state,
+            checked_at: status.checked_at.0,
+            valid_until: status.valid_until.0,
+        }
+    }
+}
+
+impl PolicyLabel {
+    fn new(policy: &str) -> Self {
+        Self {
+            policy: policy.to_owned(),
+        }
+    }
+}
+
+impl ControlLabel {
+    fn new(policy: &str, control: ControlId) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            control: control.as_str(),
+        }
+    }
+}
+
+impl StateLabel {
+    fn new(policy: &str, control: ControlId, state: ControlState) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            control: control.as_str(),
+            state: state.as_str(),
+        }
+    }
+}
+
+fn unix(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(control: ControlId, state: ControlState) -> ControlSample {
+        let checked_at = Timestamp::from_second(1_700_000_000).unwrap();
+        ControlSample {
+            control,
+            state,
+            checked_at,
+            valid_until: checked_at,
+        }
+    }
+
+    #[test]
+    fn exactly_one_state_is_on_and_what_is_gone_is_gone() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.set_controls(
+            "dyke",
+            [
+                sample(ControlId::Dns01, ControlState::Pass),
+                sample(ControlId::Dns02, ControlState::Fail),
+            ],
+        );
+        metrics.set_controls("dyke", [sample(ControlId::Dns01, ControlState::Fail)]);
+        let shown = render(&registry).unwrap();
+        let on: Vec<_> = shown
+            .lines()
+            .filter(|line| line.starts_with("tsutsumi_control_state{") && line.ends_with(" 1"))
+            .collect();
+        assert_eq!(
+            on,
+            [r#"tsutsumi_control_state{policy="dyke",control="DNS-01",state="Fail"} 1"#]
+        );
+        assert!(!shown.contains("DNS-02"), "{shown}");
+        assert!(shown.contains(
+            r#"tsutsumi_control_last_verified_timestamp_seconds{policy="dyke",control="DNS-01"} 1700000000"#
+        ));
+
+        metrics.set_plan_changes("dyke", 3);
+        metrics.add_refused_in_cluster("dyke", 1);
+        metrics.forget("dyke");
+        assert!(!render(&registry).unwrap().contains("dyke"));
+    }
+
+    #[test]
+    fn a_reconcile_that_is_dropped_counts_as_cancelled() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        drop(metrics.reconciling());
+        metrics.reconciling().finish("ok");
+        let shown = render(&registry).unwrap();
+        for line in [
+            r#"tsutsumi_reconciles_total{result="cancelled"} 1"#,
+            r#"tsutsumi_reconciles_total{result="ok"} 1"#,
+            "tsutsumi_reconciles_in_flight 0",
+            "tsutsumi_reconcile_duration_seconds_count 2",
+        ] {
+            assert!(
+                shown.lines().any(|shown| shown == line),
+                "{line} is missing in {shown}"
+            );
+        }
+    }
+}
