@@ -95,7 +95,7 @@ fn random_texts_are_judged_alike() {
     };
     let random = TestRng::deterministic_rng(config.rng_algorithm);
     let result = TestRunner::new_with_rng(config, random).run(&text, |words| {
-        let file = directory.join("random.corefile");
+        let file = directory.join(format!("{}.corefile", std::process::id()));
         let text = words.concat();
         std::fs::write(&file, &text).unwrap();
         let real = judge(&binary, &file);
