@@ -118,7 +118,7 @@ fn judge_whole<'a>(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<
                     ),
                     format!(
                         "The headless Service whose answer exceeds {max} bytes is missing: install it with the chart's \
-                         `largeAnswer.enabled=true`. Pods of `{}` may need a moment to learn of it.",
+                         `verification.largeAnswer=true`. Pods of `{}` may need a moment to learn of it.",
                         dossier.target.workload
                     ),
                     Some(*index),

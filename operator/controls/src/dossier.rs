@@ -135,12 +135,17 @@ impl Dossier {
     pub fn version_of(&self, pod: &PodFacts) -> Option<(String, VersionSource)> {
         let place = Place::Pod(pod.label.clone());
         let told = self
-            .joined()
-            .into_iter()
-            .filter(|joined| joined.purpose.aim == Aim::Metrics && joined.purpose.place == place)
-            .flat_map(|joined| joined.seen)
-            .find_map(|(index, observation)| {
-                build_version(observation).map(|version| (version, VersionSource::Process(index)))
+            .steps
+            .iter()
+            .filter(|(purpose, _)| purpose.aim == Aim::Metrics && purpose.place == place)
+            .flat_map(|(purpose, probe)| {
+                self.observations
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, seen)| seen.probe == *probe && seen.vantage == purpose.aim.vantage())
+            })
+            .find_map(|(index, seen)| {
+                build_version(seen).map(|version| (version, VersionSource::Process(index)))
             });
         told.or_else(|| {
             pod.image_version

@@ -1,0 +1,122 @@
+//! A small cluster and a resolver that behaves, for tests to break.
+
+use std::collections::BTreeMap;
+
+use tsutsumi_model::{
+    Ask, ClientAddress, DnsAnswer, Endpoint, Exposure, MetricName, MetricSample, Observation, Probe, Rcode,
+    Saw, Transport, Vantage,
+};
+
+use super::{Aim, Asked, Availability, Others, Round, RoundInput, RoundPod, Step, TargetNames};
+
+pub(super) fn endpoint(text: &str) -> Endpoint {
+    let socket: std::net::SocketAddr = text.parse().unwrap();
+    Endpoint::of(socket.ip(), socket.port().into()).unwrap()
+}
+
+pub(super) fn pod(number: usize) -> RoundPod {
+    RoundPod {
+        label: format!("kube-system/coredns-{number:03}"),
+        endpoints: vec![
+            endpoint(&format!("10.0.{}.{}:53", number / 250, number % 250 + 1)),
+            endpoint(&format!("[fd00::{:x}]:53", number + 1)),
+        ],
+        metrics: Some(endpoint(&format!(
+            "10.0.{}.{}:9153",
+            number / 250,
+            number % 250 + 1
+        ))),
+        ready: true,
+        image_version: Some("1.14.7".into()),
+    }
+}
+
+pub(super) fn input(pods: usize) -> RoundInput {
+    RoundInput {
+        asked: Asked {
+            clients: Some(Others::Refuse),
+            udp_max_bytes: Some(1232),
+            any_empty: true,
+        },
+        target: TargetNames {
+            namespace: "kube-system".into(),
+            workload: "deployment/coredns".into(),
+            config_map: "coredns".into(),
+        },
+        pods: (0..pods).map(pod).collect(),
+        exposures: vec![Exposure {
+            object: "Service kube-system/dns-nodeport".into(),
+            endpoints: vec![endpoint("192.0.2.10:30053"), endpoint("[2001:db8::10]:30053")],
+            transports: vec![Transport::Udp, Transport::Tcp],
+            hostnames: vec![],
+            client_address: ClientAddress::Kept,
+        }],
+        cluster_domain: "cluster.local".parse().unwrap(),
+        namespace: "tsutsumi".into(),
+        forwarded_name: Some("www.example.jp".parse().unwrap()),
+        zones: vec!["town.example.jp".parse().unwrap()],
+        inside: Availability::Present,
+        outside: Availability::Present,
+        unsupported: BTreeMap::new(),
+    }
+}
+
+/// What a hardened resolver of this version lets a round see.
+pub(super) fn behave(round: &Round, version: &str) -> Vec<Observation> {
+    round.steps().map(|step| answer(step, version)).collect()
+}
+
+fn answer((purpose, probe): &Step, version: &str) -> Observation {
+    let saw = match purpose.aim {
+        Aim::Metrics => metrics(version),
+        Aim::SizeWith4096 => dns(Rcode::NOERROR, 70, 1230, true),
+        Aim::SizeWithoutEdns => dns(Rcode::NOERROR, 28, 510, true),
+        Aim::SizeOverTcp => dns(Rcode::NOERROR, 120, 2010, false),
+        Aim::InsideAny => dns(Rcode::NOERROR, 0, 70, false),
+        aim if aim.vantage() == Vantage::Outside => dns(Rcode::REFUSED, 0, 60, false),
+        _ => dns(Rcode::NOERROR, 1, 90, false),
+    };
+    Observation {
+        probe: probe.clone(),
+        vantage: purpose.aim.vantage(),
+        saw,
+        millis: 2,
+    }
+}
+
+pub(super) fn dns(rcode: Rcode, answers: u16, bytes: u32, truncated: bool) -> Saw {
+    Saw::Answer(DnsAnswer {
+        rcode,
+        truncated,
+        query_bytes: 60,
+        answer_bytes: bytes,
+        answers,
+        nsid: None,
+        extended_errors: vec![],
+    })
+}
+
+fn metrics(version: &str) -> Saw {
+    let sample = |name, label: &str, value: &str| MetricSample {
+        name,
+        labels: [(label.to_owned(), value.to_owned())].into(),
+        value: 1.0,
+    };
+    Saw::Metrics(vec![
+        sample(MetricName::CorednsBuildInfo, "version", version),
+        sample(MetricName::CorednsPluginEnabled, "name", "acl"),
+    ])
+}
+
+/// Any observation.
+pub(super) fn observation(id: u32) -> Observation {
+    Observation {
+        probe: Probe {
+            id,
+            ask: Ask::Metrics(endpoint("10.0.0.1:9153")),
+        },
+        vantage: Vantage::Inside,
+        saw: metrics("1.14.7"),
+        millis: 3,
+    }
+}

@@ -1,0 +1,104 @@
+//! From what a round saw to verdicts, each with the observations that decided it.
+//!
+//! The controls do the judging; here their dossier is filled, with what is known of the versions that run.
+
+use tsutsumi_controls::{AclLeak, Dossier, Hole, Judgement, KnownVersion, PodFacts, Round, Step, judge_all};
+use tsutsumi_model::{MetricName, Observation, Saw, Verdict};
+use tsutsumi_providers::coredns::version::{AclProtection, CoreDnsVersion};
+
+use super::RoundInput;
+
+/// Judges a round: one verdict per control, in the order of the catalogue, with its observations sorted by vantage and
+/// number.
+#[must_use]
+pub fn judge_round(
+    input: &RoundInput,
+    round: &Round,
+    observations: Vec<Observation>,
+) -> Vec<(Verdict, Vec<Observation>)> {
+    let dossier = dossier(input, round, observations);
+    judge_all(&dossier)
+        .into_iter()
+        .map(|Judgement { verdict, deciding }| {
+            let mut seen: Vec<Observation> = deciding
+                .into_iter()
+                .filter_map(|index| dossier.observations.get(index))
+                .map(slim)
+                .collect();
+            seen.sort_by_key(|observation| (observation.vantage, observation.probe.id));
+            (verdict, seen)
+        })
+        .collect()
+}
+
+fn dossier(input: &RoundInput, round: &Round, observations: Vec<Observation>) -> Dossier {
+    let steps: Vec<Step> = round.steps().cloned().collect();
+    let mut pods: Vec<PodFacts> = input
+        .pods
+        .iter()
+        .map(|pod| PodFacts {
+            label: pod.label.clone(),
+            endpoints: pod.endpoints.clone(),
+            ready: pod.ready,
+            image_version: pod.image_version.clone(),
+        })
+        .collect();
+    pods.sort_by(|one, other| one.label.cmp(&other.label));
+    let mut dossier = Dossier {
+        asked: input.asked,
+        target: input.target.clone(),
+        pods,
+        exposures: input.exposures.clone(),
+        inside: input.inside.clone(),
+        outside: input.outside.clone(),
+        unsupported: input.unsupported.clone(),
+        versions: Vec::new(),
+        steps,
+        observations,
+    };
+    dossier.versions = dossier
+        .running_versions()
+        .iter()
+        .filter_map(|version| known(version))
+        .collect();
+    dossier
+}
+
+/// What is known of a version; `None` if it is none.
+fn known(running: &str) -> Option<KnownVersion> {
+    let version: CoreDnsVersion = running.parse().ok()?;
+    let acl_leak = match version.acl_protection() {
+        AclProtection::Sound => None,
+        AclProtection::CacheLeaks { fixed_in } => Some(AclLeak {
+            fixed_in: fixed_in.to_string(),
+            how: "clients that `acl` blocks read cached answers".to_owned(),
+        }),
+        AclProtection::RewriteBypass { fixed_in } => Some(AclLeak {
+            fixed_in: fixed_in.to_string(),
+            how: "what `rewrite` makes of a question is not judged by `acl`".to_owned(),
+        }),
+    };
+    let holes = version
+        .known_holes()
+        .into_iter()
+        .map(|hole| Hole {
+            id: hole.id.to_owned(),
+            fixed_in: hole.fixed_in.to_string(),
+            what: hole.what.to_owned(),
+        })
+        .collect();
+    Some(KnownVersion {
+        running: running.to_owned(),
+        acl_leak,
+        holes,
+    })
+}
+
+/// An observation as evidence: of metrics only the sample that tells the version, which is what the controls look at.
+fn slim(observation: &Observation) -> Observation {
+    let mut observation = observation.clone();
+    if let Saw::Metrics(samples) = &mut observation.saw {
+        samples.retain(|sample| sample.name == MetricName::CorednsBuildInfo);
+    }
+    observation
+}

@@ -1,0 +1,81 @@
+//! Live verification: which questions to ask, what the answers come to, and what is kept of them.
+//!
+//! [`plan_round`] makes a round from what stands in the cluster, the driver has it asked and hands back what was seen,
+//! [`judge_round`] turns that into verdicts with their observations, [`evidence`] keeps them. All of it is pure.
+
+pub mod evidence;
+mod judge;
+mod questions;
+
+use std::collections::BTreeMap;
+
+use tsutsumi_api::resolver_policy::{self, AnyQueries, ResolverPolicySpec};
+pub use tsutsumi_controls::{
+    Aim, Asked, Availability, Others, Place, Purpose, Round, Step, Target as TargetNames, Warmed,
+};
+use tsutsumi_model::{ControlId, DomainName, Endpoint, Exposure};
+
+pub use judge::judge_round;
+pub use questions::{
+    LARGE_ANSWER, MAX_EXPOSED, MAX_PODS, MAX_ZONES, plan_identity, plan_round, zones_of_keys,
+};
+
+/// A DNS pod that is to be probed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoundPod {
+    /// `namespace/name`.
+    pub label: String,
+    /// Its own addresses, one per family.
+    pub endpoints: Vec<Endpoint>,
+    /// Where it shows its metrics, if it does.
+    pub metrics: Option<Endpoint>,
+    /// Whether Kubernetes sends clients to it.
+    pub ready: bool,
+    /// The version in its image's tag.
+    pub image_version: Option<String>,
+}
+
+/// What a round is made from, and what its answers are judged by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoundInput {
+    /// What the policy asks.
+    pub asked: Asked,
+    /// The workload, for commands.
+    pub target: TargetNames,
+    /// The DNS pods.
+    pub pods: Vec<RoundPod>,
+    /// The ways from outside to them.
+    pub exposures: Vec<Exposure>,
+    /// The cluster's domain, for example `cluster.local`.
+    pub cluster_domain: DomainName,
+    /// The namespace with the name that has a big answer: our own.
+    pub namespace: String,
+    /// A name that exists and is forwarded, if the administrator gave one.
+    pub forwarded_name: Option<DomainName>,
+    /// Zones with a server block of their own, from [`zones_of_keys`].
+    pub zones: Vec<DomainName>,
+    /// Whether there is a prober inside.
+    pub inside: Availability,
+    /// Whether there is a prober outside.
+    pub outside: Availability,
+    /// Controls for which the platform has no lever, with its own setting.
+    pub unsupported: BTreeMap<ControlId, String>,
+}
+
+/// What a policy asks of the controls.
+#[must_use]
+pub fn asked(spec: &ResolverPolicySpec) -> Asked {
+    Asked {
+        clients: spec.clients.as_ref().map(|clients| match clients.others {
+            resolver_policy::Others::Drop => Others::Drop,
+            resolver_policy::Others::Refuse => Others::Refuse,
+        }),
+        udp_max_bytes: spec.udp.map(|udp| udp.max_message_bytes),
+        any_empty: spec.any_queries == Some(AnyQueries::Empty),
+    }
+}
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

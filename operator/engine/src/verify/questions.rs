@@ -1,0 +1,322 @@
+//! Which questions a round asks, of whom, in which order.
+//!
+//! First the cache of every pod is filled from inside; then the outside asks, cached names before anything else, since
+//! answers stay in a cache for seconds; then the rest from inside. The number of addresses is bounded, and what is
+//! beyond the bound the controls hold to be unproven. The order of the input never changes the round.
+
+use std::collections::BTreeSet;
+
+use tsutsumi_model::{
+    Ask, DnsQuestion, DomainName, Endpoint, NameError, Probe, QueryClass, QueryType, Transport,
+};
+
+use super::{Aim, Availability, Place, Purpose, Round, RoundInput, RoundPod, Step, Warmed};
+
+/// The most pods that a round probes.
+pub const MAX_PODS: usize = 64;
+/// The most exposed addresses that a round probes.
+pub const MAX_EXPOSED: usize = 64;
+/// The most zones with a server block of their own that a round asks for.
+pub const MAX_ZONES: usize = 8;
+/// The headless Service with a big answer, in our own namespace.
+pub const LARGE_ANSWER: &str = "tsutsumi-large-answer";
+
+/// Below this name nothing exists (RFC 6761, 6.2), so it is forwarded and denied.
+const FORWARDED_ABSENT: &str = "tsutsumi-probe.test";
+/// What an ordinary client offers, in bytes.
+const OFFERED: Option<u16> = Some(1232);
+
+const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+
+/// Plans a round. The nonce, a DNS label that was never used before, makes names that no cache holds.
+///
+/// # Errors
+/// If the nonce or the namespace is no DNS label, or a name gets too long with it.
+pub fn plan_round(input: &RoundInput, nonce: &str) -> Result<Round, NameError> {
+    let names = Names::new(input, nonce)?;
+    let pods = pods(input);
+    let mut plan = Planner { names, next: 0 };
+    let inside = input.inside == Availability::Present;
+    let outside = input.outside == Availability::Present;
+    Ok(Round {
+        warm: if inside { plan.warm(&pods) } else { Vec::new() },
+        outside: if outside {
+            plan.outside(&pods, &exposed(input))
+        } else {
+            Vec::new()
+        },
+        inside: if inside { plan.inside(&pods) } else { Vec::new() },
+    })
+}
+
+/// Plans the questions that tell which text each pod runs: its identity over UDP and TCP, and its metrics.
+///
+/// # Errors
+/// If the namespace is no DNS label, or a name gets too long with it.
+pub fn plan_identity(input: &RoundInput) -> Result<Vec<Step>, NameError> {
+    let mut plan = Planner {
+        names: Names::new(input, "identity")?,
+        next: 0,
+    };
+    let mut steps = Vec::new();
+    for pod in pods(input) {
+        for server in endpoints(pod) {
+            let name = plan.names.cluster.clone();
+            for transport in BOTH {
+                steps.push(plan.ask(Aim::Identity, &place(pod), server, transport, &name));
+            }
+        }
+        steps.extend(plan.metrics(pod));
+    }
+    Ok(steps)
+}
+
+/// The zones of a Corefile's server blocks, from the blocks' keys: without the root, which every other name belongs
+/// to, without networks, and without what is served over other transports than plain DNS.
+#[must_use]
+pub fn zones_of_keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> Vec<DomainName> {
+    let zones: BTreeSet<DomainName> = keys
+        .into_iter()
+        .filter_map(|key| match key.split_once("://") {
+            None => Some(key),
+            Some(("dns", rest)) => Some(rest),
+            Some(_) => None,
+        })
+        .map(|key| key.rsplit_once(':').map_or(key, |(zone, _port)| zone))
+        .filter_map(|zone| zone.parse().ok())
+        .collect();
+    zones.into_iter().collect()
+}
+
+/// The names of a round.
+struct Names {
+    cluster: DomainName,
+    cluster_parent: DomainName,
+    large: DomainName,
+    forwarded_absent: DomainName,
+    forwarded_parent: DomainName,
+    forwarded_present: Option<DomainName>,
+    chaos: DomainName,
+    zones: Vec<DomainName>,
+    nonce: String,
+}
+
+impl Names {
+    fn new(input: &RoundInput, nonce: &str) -> Result<Self, NameError> {
+        let services = input.cluster_domain.child("svc")?;
+        let cluster_parent = services.child("default")?;
+        let forwarded_parent: DomainName = FORWARDED_ABSENT.parse()?;
+        // The longest label of a fresh name, so that every later one fits.
+        cluster_parent.child(&fresh_label(u32::MAX, nonce))?;
+        let mut zones: Vec<DomainName> = input
+            .zones
+            .iter()
+            .filter(|zone| **zone != input.cluster_domain)
+            .cloned()
+            .collect();
+        zones.sort();
+        zones.dedup();
+        zones.truncate(MAX_ZONES);
+        Ok(Self {
+            cluster: cluster_parent.child("kubernetes")?,
+            large: services.child(&input.namespace)?.child(LARGE_ANSWER)?,
+            forwarded_absent: forwarded_parent.child(nonce)?,
+            forwarded_present: input.forwarded_name.clone(),
+            chaos: "version.bind".parse()?,
+            cluster_parent,
+            forwarded_parent,
+            zones,
+            nonce: nonce.to_owned(),
+        })
+    }
+
+    /// The names that are put into caches.
+    fn warmed(&self) -> Vec<(Warmed, DomainName)> {
+        let mut warmed = vec![
+            (Warmed::Cluster, self.cluster.clone()),
+            (Warmed::ForwardedAbsent, self.forwarded_absent.clone()),
+        ];
+        warmed.extend(
+            self.forwarded_present
+                .clone()
+                .map(|name| (Warmed::ForwardedPresent, name)),
+        );
+        warmed
+    }
+
+    /// Below what fresh names are asked for.
+    fn parents(&self) -> Vec<DomainName> {
+        let mut parents = vec![self.cluster_parent.clone(), self.forwarded_parent.clone()];
+        parents.extend(self.zones.iter().cloned());
+        parents
+    }
+}
+
+fn fresh_label(number: u32, nonce: &str) -> String {
+    format!("f{number}-{nonce}")
+}
+
+/// Hands out numbers, and with them fresh names.
+struct Planner {
+    names: Names,
+    next: u32,
+}
+
+impl Planner {
+    fn warm(&mut self, pods: &[&RoundPod]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for pod in pods {
+            for server in endpoints(pod) {
+                for (warmed, name) in self.names.warmed() {
+                    steps.push(self.ask(Aim::WarmUp(warmed), &place(pod), server, Transport::Udp, &name));
+                }
+            }
+        }
+        steps
+    }
+
+    fn outside(&mut self, pods: &[&RoundPod], exposed: &[(Place, Endpoint, Vec<Transport>)]) -> Vec<Step> {
+        let mut targets = exposed.to_vec();
+        for pod in pods {
+            targets.extend(endpoints(pod).map(|server| (place(pod), server, BOTH.to_vec())));
+        }
+        let mut steps = Vec::new();
+        for (place, server, transports) in &targets {
+            for (warmed, name) in self.names.warmed() {
+                for transport in transports {
+                    steps.push(self.ask(Aim::OutsideWarmed(warmed), place, *server, *transport, &name));
+                }
+            }
+        }
+        for (place, server, transports) in &targets {
+            for transport in transports {
+                for parent in self.names.parents() {
+                    let name = self.fresh(&parent);
+                    steps.push(self.ask(Aim::OutsideFresh, place, *server, *transport, &name));
+                }
+                let (cluster, chaos) = (self.names.cluster.clone(), self.names.chaos.clone());
+                steps.push(self.ask(Aim::OutsideAny, place, *server, *transport, &cluster));
+                steps.push(self.ask(Aim::OutsideChaos, place, *server, *transport, &chaos));
+            }
+        }
+        steps
+    }
+
+    fn inside(&mut self, pods: &[&RoundPod]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for pod in pods {
+            let place = place(pod);
+            for server in endpoints(pod) {
+                let (cluster, large) = (self.names.cluster.clone(), self.names.large.clone());
+                let any: Vec<DomainName> = [cluster.clone()]
+                    .into_iter()
+                    .chain(self.names.forwarded_present.clone())
+                    .collect();
+                for transport in BOTH {
+                    steps.push(self.ask(Aim::InsideServed, &place, server, transport, &cluster));
+                    for name in &any {
+                        steps.push(self.ask(Aim::InsideAny, &place, server, transport, name));
+                    }
+                }
+                steps.push(self.ask(Aim::SizeWith4096, &place, server, Transport::Udp, &large));
+                steps.push(self.ask(Aim::SizeWithoutEdns, &place, server, Transport::Udp, &large));
+                steps.push(self.ask(Aim::SizeOverTcp, &place, server, Transport::Tcp, &large));
+            }
+            steps.extend(self.metrics(pod));
+        }
+        steps
+    }
+
+    fn metrics(&mut self, pod: &RoundPod) -> Option<Step> {
+        let purpose = Purpose {
+            aim: Aim::Metrics,
+            place: place(pod),
+        };
+        pod.metrics
+            .map(|endpoint| (purpose, self.number(Ask::Metrics(endpoint))))
+    }
+
+    /// A name that nobody asked for before; the parent itself where the name would get too long.
+    fn fresh(&self, parent: &DomainName) -> DomainName {
+        parent
+            .child(&fresh_label(self.next, &self.names.nonce))
+            .unwrap_or_else(|_| parent.clone())
+    }
+
+    fn ask(
+        &mut self,
+        aim: Aim,
+        place: &Place,
+        server: Endpoint,
+        transport: Transport,
+        name: &DomainName,
+    ) -> Step {
+        let (qtype, qclass) = match aim {
+            Aim::OutsideAny | Aim::InsideAny => (QueryType::Any, QueryClass::In),
+            Aim::OutsideChaos => (QueryType::Txt, QueryClass::Ch),
+            _ => (QueryType::A, QueryClass::In),
+        };
+        let edns = match aim {
+            Aim::SizeWith4096 | Aim::SizeOverTcp => Some(4096),
+            Aim::SizeWithoutEdns => None,
+            _ => OFFERED,
+        };
+        let question = DnsQuestion {
+            server,
+            transport,
+            name: name.clone(),
+            qtype,
+            qclass,
+            edns,
+        };
+        let purpose = Purpose {
+            aim,
+            place: place.clone(),
+        };
+        (purpose, self.number(Ask::Dns(question)))
+    }
+
+    fn number(&mut self, ask: Ask) -> Probe {
+        let id = self.next;
+        self.next += 1;
+        Probe { id, ask }
+    }
+}
+
+/// The pods that a round probes, sorted: those that serve before those that do not.
+fn pods(input: &RoundInput) -> Vec<&RoundPod> {
+    let mut pods: Vec<&RoundPod> = input.pods.iter().collect();
+    pods.sort_by_key(|pod| (!pod.ready, &pod.label));
+    pods.truncate(MAX_PODS);
+    pods
+}
+
+/// A pod's addresses, sorted, each once.
+fn endpoints(pod: &RoundPod) -> impl Iterator<Item = Endpoint> + use<> {
+    pod.endpoints.iter().copied().collect::<BTreeSet<_>>().into_iter()
+}
+
+/// The exposed addresses that a round probes, sorted, each once per object.
+fn exposed(input: &RoundInput) -> Vec<(Place, Endpoint, Vec<Transport>)> {
+    let all: BTreeSet<(&str, Endpoint, Vec<Transport>)> = input
+        .exposures
+        .iter()
+        .flat_map(|exposure| {
+            let mut transports = exposure.transports.clone();
+            transports.sort_unstable();
+            transports.dedup();
+            exposure
+                .endpoints
+                .iter()
+                .map(move |endpoint| (exposure.object.as_str(), *endpoint, transports.clone()))
+        })
+        .collect();
+    all.into_iter()
+        .take(MAX_EXPOSED)
+        .map(|(object, endpoint, transports)| (Place::Exposure(object.to_owned()), endpoint, transports))
+        .collect()
+}
+
+fn place(pod: &RoundPod) -> Place {
+    Place::Pod(pod.label.clone())
+}

@@ -1,0 +1,363 @@
+//! A round from its plan to its verdicts.
+
+use std::collections::BTreeSet;
+
+use tsutsumi_api::ResolverPolicySpec;
+use tsutsumi_model::{
+    Ask, ControlId, ControlState, DnsQuestion, MetricName, QueryClass, QueryType, Rcode, Saw, Transport,
+    Vantage,
+};
+
+use super::{
+    fixture::{behave, dns, endpoint, input},
+    *,
+};
+
+const NONCE: &str = "n0nce";
+
+fn questions(steps: &[Step]) -> impl Iterator<Item = (&Purpose, &DnsQuestion)> {
+    steps.iter().filter_map(|(purpose, probe)| match &probe.ask {
+        Ask::Dns(question) => Some((purpose, question)),
+        Ask::Metrics(_) => None,
+    })
+}
+
+fn states(input: &RoundInput, round: &Round, seen: Vec<tsutsumi_model::Observation>) -> Vec<ControlState> {
+    judge_round(input, round, seen)
+        .into_iter()
+        .map(|(verdict, _)| verdict.state)
+        .collect()
+}
+
+#[test]
+fn a_cluster_that_behaves_passes_every_control() {
+    for pods in [1, 2, MAX_PODS] {
+        let input = input(pods);
+        let round = plan_round(&input, NONCE).unwrap();
+        for (verdict, seen) in judge_round(&input, &round, behave(&round, "1.14.7")) {
+            assert_eq!(verdict.state, ControlState::Pass, "{verdict:?}");
+            assert!(!seen.is_empty());
+        }
+    }
+}
+
+#[test]
+fn no_answers_no_pass() {
+    let input = input(2);
+    let round = plan_round(&input, NONCE).unwrap();
+    assert_eq!(states(&input, &round, vec![]), [ControlState::Indeterminate; 4]);
+    assert_eq!(
+        states(&input, &Round::default(), behave(&round, "1.14.7")),
+        [ControlState::Indeterminate; 4]
+    );
+}
+
+#[test]
+fn caches_are_filled_before_the_outside_asks_and_cached_names_come_first() {
+    let round = plan_round(&input(2), NONCE).unwrap();
+    let ids: Vec<u32> = round.steps().map(|(_, probe)| probe.id).collect();
+    assert_eq!(ids, (0..u32::try_from(ids.len()).unwrap()).collect::<Vec<_>>());
+    assert!(
+        round
+            .warm
+            .iter()
+            .all(|(purpose, _)| matches!(purpose.aim, Aim::WarmUp(_)))
+    );
+    assert!(
+        round
+            .outside
+            .iter()
+            .all(|(purpose, _)| purpose.aim.vantage() == Vantage::Outside)
+    );
+    assert!(
+        round
+            .inside
+            .iter()
+            .all(|(purpose, _)| purpose.aim.vantage() == Vantage::Inside)
+    );
+    let warmed = |(purpose, _): &Step| matches!(purpose.aim, Aim::OutsideWarmed(_));
+    let first_other = round.outside.iter().position(|step| !warmed(step)).unwrap();
+    assert!(first_other > 0 && !round.outside[first_other..].iter().any(warmed));
+
+    let names = |steps: &[Step], wanted: fn(Aim) -> bool| -> BTreeSet<String> {
+        questions(steps)
+            .filter(|(purpose, _)| wanted(purpose.aim))
+            .map(|(_, question)| question.name.to_string())
+            .collect()
+    };
+    let filled = names(&round.warm, |_| true);
+    assert_eq!(
+        filled,
+        names(&round.outside, |aim| matches!(aim, Aim::OutsideWarmed(_)))
+    );
+    let expected = [
+        "kubernetes.default.svc.cluster.local",
+        "n0nce.tsutsumi-probe.test",
+        "www.example.jp",
+    ];
+    assert_eq!(filled, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn a_fresh_name_is_asked_for_once_below_every_zone() {
+    let round = plan_round(&input(2), NONCE).unwrap();
+    let fresh: Vec<String> = questions(&round.outside)
+        .filter(|(purpose, _)| purpose.aim == Aim::OutsideFresh)
+        .map(|(_, question)| question.name.to_string())
+        .collect();
+    assert_eq!(fresh.iter().collect::<BTreeSet<_>>().len(), fresh.len());
+    assert!(fresh.iter().all(|name| name.contains(NONCE)));
+    // Two exposed addresses and two pods with two addresses, over two transports.
+    for zone in [
+        ".default.svc.cluster.local",
+        ".tsutsumi-probe.test",
+        ".town.example.jp",
+    ] {
+        assert_eq!(
+            fresh.iter().filter(|name| name.ends_with(zone)).count(),
+            (2 + 2 * 2) * 2,
+            "{zone}"
+        );
+    }
+}
+
+#[test]
+fn what_is_asked_fits_what_it_is_to_show() {
+    let round = plan_round(&input(1), NONCE).unwrap();
+    let steps: Vec<Step> = round.steps().cloned().collect();
+    for (purpose, question) in questions(&steps) {
+        let (qtype, qclass) = match purpose.aim {
+            Aim::OutsideAny | Aim::InsideAny => (QueryType::Any, QueryClass::In),
+            Aim::OutsideChaos => (QueryType::Txt, QueryClass::Ch),
+            _ => (QueryType::A, QueryClass::In),
+        };
+        assert_eq!((question.qtype, question.qclass), (qtype, qclass), "{purpose:?}");
+        match purpose.aim {
+            Aim::SizeWith4096 => {
+                assert_eq!((question.edns, question.transport), (Some(4096), Transport::Udp));
+            }
+            Aim::SizeWithoutEdns => assert_eq!((question.edns, question.transport), (None, Transport::Udp)),
+            Aim::SizeOverTcp => assert_eq!(question.transport, Transport::Tcp),
+            _ => continue,
+        }
+        assert_eq!(
+            question.name.as_str(),
+            "tsutsumi-large-answer.tsutsumi.svc.cluster.local"
+        );
+    }
+}
+
+#[test]
+fn the_order_of_the_input_changes_nothing() {
+    let mut input = input(5);
+    input.pods[2].ready = false;
+    let mut other = input.clone();
+    other.pods.reverse();
+    for pod in &mut other.pods {
+        pod.endpoints.reverse();
+    }
+    other.exposures[0].endpoints.reverse();
+    other.exposures[0].transports.reverse();
+    let round = plan_round(&input, NONCE).unwrap();
+    assert_eq!(round, plan_round(&other, NONCE).unwrap());
+    let mut seen = behave(&round, "1.14.6");
+    let one = judge_round(&input, &round, seen.clone());
+    seen.reverse();
+    assert_eq!(one, judge_round(&other, &round, seen));
+}
+
+#[test]
+fn a_round_is_bounded_and_what_is_beyond_it_is_unproven() {
+    let mut input = input(MAX_PODS + 1);
+    input.pods[0].ready = false;
+    let round = plan_round(&input, NONCE).unwrap();
+    let probed: BTreeSet<&Place> = round.warm.iter().map(|(purpose, _)| &purpose.place).collect();
+    assert_eq!(probed.len(), MAX_PODS);
+    assert!(
+        !probed.contains(&Place::Pod(input.pods[0].label.clone())),
+        "one that serves goes first"
+    );
+    let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
+    for (verdict, seen) in &verdicts[..3] {
+        assert_eq!(verdict.state, ControlState::Indeterminate, "{verdict:?}");
+        assert!(
+            verdict.observed.contains("kube-system/coredns-000"),
+            "{}",
+            verdict.observed
+        );
+        assert!(seen.len() <= tsutsumi_controls::MAX_DECIDING);
+    }
+
+    input.exposures[0].endpoints = (0..=MAX_EXPOSED)
+        .map(|n| endpoint(&format!("192.0.2.{n}:30053")))
+        .collect();
+    let round = plan_round(&input, NONCE).unwrap();
+    let exposed: BTreeSet<_> = questions(&round.outside)
+        .filter(|(purpose, _)| matches!(purpose.place, Place::Exposure(_)))
+        .map(|(_, question)| question.server)
+        .collect();
+    assert_eq!(exposed.len(), MAX_EXPOSED);
+}
+
+#[test]
+fn without_a_prober_outside_nothing_is_asked_there() {
+    let mut input = input(1);
+    let why = "no outside vantage is configured: set `vantages` in the chart's values";
+    input.outside = Availability::Missing(why.into());
+    let round = plan_round(&input, NONCE).unwrap();
+    assert!(round.outside.is_empty());
+    let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
+    let state = |id| {
+        verdicts
+            .iter()
+            .find(|(verdict, _)| verdict.control == id)
+            .map(|(v, _)| v.state)
+    };
+    assert_eq!(state(ControlId::Dns01), Some(ControlState::Indeterminate));
+    assert_eq!(state(ControlId::Dns02), Some(ControlState::Pass));
+    assert_eq!(state(ControlId::Dns09), Some(ControlState::Indeterminate));
+    assert!(
+        verdicts[0].0.message.contains("set `vantages`"),
+        "{}",
+        verdicts[0].0.message
+    );
+}
+
+#[test]
+fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
+    use ControlState::{Fail, Indeterminate, Pass};
+    let input = input(2);
+    let round = plan_round(&input, NONCE).unwrap();
+    let mut seen = behave(&round, "v1.14.6");
+    assert_eq!(
+        states(&input, &round, seen.clone()),
+        [Indeterminate, Pass, Pass, Fail]
+    );
+    for ((purpose, _), observation) in round.steps().zip(&mut seen) {
+        if matches!(purpose.aim, Aim::OutsideWarmed(_)) {
+            observation.saw = dns(Rcode::NOERROR, 1, 90, false);
+        }
+    }
+    let verdicts = judge_round(&input, &round, seen);
+    assert_eq!(verdicts[0].0.state, Fail);
+    assert!(
+        verdicts[0].0.message.contains("Fixed in 1.14.7"),
+        "{}",
+        verdicts[0].0.message
+    );
+    assert!(
+        verdicts[3].0.message.contains("to 1.14.7 or later"),
+        "{}",
+        verdicts[3].0.message
+    );
+    assert!(
+        verdicts[0]
+            .1
+            .iter()
+            .all(|observation| observation.vantage == Vantage::Outside)
+    );
+
+    let own = behave(&round, "1.13.1");
+    assert_eq!(states(&input, &round, own), [Indeterminate, Pass, Pass, Fail]);
+    let custom = behave(&round, "town");
+    assert_eq!(states(&input, &round, custom), [Pass, Pass, Pass, Indeterminate]);
+}
+
+#[test]
+fn evidence_of_metrics_is_what_tells_the_version() {
+    let input = input(1);
+    let round = plan_round(&input, NONCE).unwrap();
+    let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
+    let Saw::Metrics(samples) = &verdicts[3].1[0].saw else {
+        unreachable!("{:?}", verdicts[3])
+    };
+    assert_eq!(
+        samples.iter().map(|sample| sample.name).collect::<Vec<_>>(),
+        [MetricName::CorednsBuildInfo]
+    );
+}
+
+#[test]
+fn the_identity_is_asked_for_over_both_transports_and_families() {
+    let steps = plan_identity(&input(1)).unwrap();
+    assert_eq!(steps.len(), 2 * 2 + 1);
+    assert!(
+        steps
+            .iter()
+            .all(|(purpose, _)| purpose.aim.vantage() == Vantage::Inside)
+    );
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    assert!(plan_round(&input(1), "two words").is_err());
+    assert!(
+        plan_round(&input(1), &"n".repeat(60)).is_err(),
+        "no room for the number"
+    );
+    let mut input = input(1);
+    input.namespace = "a b".into();
+    assert!(plan_round(&input, NONCE).is_err());
+}
+
+#[test]
+fn zones_come_from_the_keys_of_server_blocks() {
+    let keys = [
+        ".:53",
+        "town.example.jp:53",
+        "Town.example.jp.",
+        "dns://corp.example:1053",
+        "tls://dot.example",
+        "10.0.0.0/24",
+        "{$ZONE}",
+        "cluster.local",
+    ];
+    let zones: Vec<String> = zones_of_keys(keys).iter().map(ToString::to_string).collect();
+    assert_eq!(zones, ["cluster.local", "corp.example", "town.example.jp"]);
+    let mut many = input(1);
+    many.zones = (0..20)
+        .map(|n| format!("z{n:02}.example").parse().unwrap())
+        .collect();
+    let round = plan_round(&many, NONCE).unwrap();
+    let fresh = questions(&round.outside)
+        .filter(|(purpose, _)| purpose.aim == Aim::OutsideFresh)
+        .count();
+    assert_eq!(fresh, (2 + 2) * 2 * (2 + MAX_ZONES));
+}
+
+#[test]
+fn a_policy_asks_for_what_its_sections_say() {
+    let spec = |json: serde_json::Value| -> ResolverPolicySpec { serde_json::from_value(json).unwrap() };
+    let none = asked(&spec(
+        serde_json::json!({"mode": "Audit", "forwarding": {"sourcePorts": "Random"}}),
+    ));
+    assert_eq!(none, Asked::default());
+    let all = asked(&spec(serde_json::json!({
+        "mode": "Enforce",
+        "clients": {"include": ["Cluster"], "others": "Drop"},
+        "udp": {"maxMessageBytes": 1232},
+        "anyQueries": "Empty",
+    })));
+    assert_eq!(
+        all,
+        Asked {
+            clients: Some(Others::Drop),
+            udp_max_bytes: Some(1232),
+            any_empty: true
+        }
+    );
+
+    let mut input = input(1);
+    input.asked = none;
+    let round = plan_round(&input, NONCE).unwrap();
+    let seen = behave(&round, "1.14.7");
+    assert_eq!(
+        states(&input, &round, seen),
+        [
+            ControlState::NotApplicable,
+            ControlState::NotApplicable,
+            ControlState::NotApplicable,
+            ControlState::Pass
+        ]
+    );
+}
