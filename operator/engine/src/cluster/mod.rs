@@ -35,7 +35,7 @@ pub struct Cluster {
     pub pods: Vec<Arc<Pod>>,
     /// Deployments.
     pub deployments: Vec<Arc<Deployment>>,
-    /// DaemonSets.
+    /// Daemon sets.
     pub daemon_sets: Vec<Arc<DaemonSet>>,
     /// ConfigMaps.
     pub config_maps: Vec<Arc<ConfigMap>>,
@@ -70,14 +70,14 @@ impl Cluster {
             .find(|service| is(&service.metadata, namespace, name))
     }
 
-    /// Whether a cache for DNS runs on the nodes (`NodeLocal` DNSCache).
+    /// Whether a cache for DNS runs on the nodes (`NodeLocal DNSCache`).
     #[must_use]
     pub fn has_node_local_dns(&self) -> bool {
         self.daemon_sets.iter().any(|set| is_node_local(&set.metadata))
     }
 }
 
-/// Whether the object is part of `NodeLocal` DNSCache, which answers on the node and is no target of a policy.
+/// Whether the object is part of `NodeLocal DNSCache`, which answers on the node and is no target of a policy.
 pub(crate) fn is_node_local(meta: &ObjectMeta) -> bool {
     name(meta).contains("node-local-dns")
         || name(meta).contains("nodelocaldns")

@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use tsutsumi_model::Transport;
-use tsutsumi_providers::coredns::corefile::Corefile;
+use tsutsumi_providers::coredns::corefile::{Block, Corefile};
 
 use super::number;
 use crate::{
@@ -87,11 +87,7 @@ pub(super) fn dns_ports(target: &Target) -> BTreeSet<i32> {
         .corefile
         .as_deref()
         .and_then(|text| Corefile::parse(text).ok());
-    for key in corefile
-        .iter()
-        .flat_map(Corefile::blocks)
-        .flat_map(|block| block.keys())
-    {
+    for key in corefile.iter().flat_map(Corefile::blocks).flat_map(Block::keys) {
         ports.extend(port_of_key(key));
     }
     ports

@@ -99,7 +99,7 @@ fn a_node_port_is_found_by_addresses_and_hides_clients_unless_local() {
     );
 
     edit(&mut cluster.services, "dns-nodeport", |json| {
-        json["spec"]["externalTrafficPolicy"] = "Local".into()
+        json["spec"]["externalTrafficPolicy"] = "Local".into();
     });
     let found = reach(&cluster).exposures;
     assert!(
@@ -113,7 +113,7 @@ fn a_node_port_is_found_by_addresses_and_hides_clients_unless_local() {
 
     // The same number for both is one way with two transports.
     edit(&mut cluster.services, "dns-nodeport", |json| {
-        json["spec"]["ports"][1]["nodePort"] = 30053.into()
+        json["spec"]["ports"][1]["nodePort"] = 30053.into();
     });
     let found = reach(&cluster).exposures;
     let [both] = found.as_slice() else {
@@ -190,7 +190,7 @@ fn host_network_and_host_ports_are_ways_in() {
     assert_eq!(at(port), ["192.0.2.12:1053", "203.0.113.12:1053"]);
 
     edit(&mut cluster.pods, "coredns-5dd5756b68-bbbbb", |json| {
-        json["spec"]["hostNetwork"] = true.into()
+        json["spec"]["hostNetwork"] = true.into();
     });
     let found = reach(&cluster).exposures;
     let [network] = found.as_slice() else {

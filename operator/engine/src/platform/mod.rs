@@ -17,6 +17,9 @@ use crate::{
 
 pub use channel::Channel;
 
+/// The prefix of what Rancher's apply library writes on objects (rancher/wrangler).
+const RANCHER: &str = "objectset.rio.cattle.io/";
+
 /// Who runs the cluster's DNS.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Platform {
@@ -95,7 +98,7 @@ pub(crate) fn recognise(cluster: &Cluster, subject: &Subject<'_>) -> Judged {
     let platform = marks.platform();
     let channel = channel::of(platform, cluster, subject, &marks);
     let warnings = match channel {
-        Channel::WholeCorefile => warnings(platform, &marks),
+        Channel::WholeCorefile => warnings(&marks),
         Channel::Custom { .. } | Channel::AuditOnly { .. } => Vec::new(),
     };
     Judged {
@@ -112,6 +115,11 @@ pub(crate) struct Marks<'a> {
     nodes: Vec<&'a ObjectMeta>,
     kubelets: Vec<&'a str>,
     system: bool,
+    infos: Infos,
+}
+
+/// What stands beside the workload.
+struct Infos {
     kubeadm: bool,
     gardener: bool,
     talos: bool,
@@ -122,7 +130,7 @@ impl<'a> Marks<'a> {
         let map = subject
             .source
             .and_then(|source| cluster.config_map(&source.namespace, &source.config_map));
-        let infos: Vec<_> = cluster
+        let node_infos: Vec<_> = cluster
             .nodes
             .iter()
             .filter_map(|node| node.status.as_ref()?.node_info.as_ref())
@@ -133,13 +141,18 @@ impl<'a> Marks<'a> {
                 .chain(map.map(|map| &map.metadata))
                 .collect(),
             nodes: cluster.nodes.iter().map(|node| &node.metadata).collect(),
-            kubelets: infos.iter().map(|info| info.kubelet_version.as_str()).collect(),
+            kubelets: node_infos
+                .iter()
+                .map(|info| info.kubelet_version.as_str())
+                .collect(),
             system: namespace == "kube-system",
-            kubeadm: namespace == "kube-system"
-                && cluster::name(subject.meta) == "coredns"
-                && cluster.config_map("kube-system", "kubeadm-config").is_some(),
-            gardener: cluster.config_map("kube-system", "shoot-info").is_some(),
-            talos: infos.iter().any(|info| info.os_image.starts_with("Talos")),
+            infos: Infos {
+                kubeadm: namespace == "kube-system"
+                    && cluster::name(subject.meta) == "coredns"
+                    && cluster.config_map("kube-system", "kubeadm-config").is_some(),
+                gardener: cluster.config_map("kube-system", "shoot-info").is_some(),
+                talos: node_infos.iter().any(|info| info.os_image.starts_with("Talos")),
+            },
         }
     }
 
@@ -151,12 +164,8 @@ impl<'a> Marks<'a> {
         if self.manager("eks") || self.object_key("eks.amazonaws.com/") {
             return Platform::Eks;
         }
-        if self.object_key("objectset.rio.cattle.io/") {
-            return if self.kubelet("+rke2") {
-                Platform::Rke2
-            } else {
-                Platform::K3s
-            };
+        if self.object_key(RANCHER) {
+            return self.of_rancher();
         }
         if self.object_label("app.kubernetes.io/name") == Some("rke2-coredns")
             || self
@@ -166,7 +175,7 @@ impl<'a> Marks<'a> {
             return Platform::Rke2;
         }
         if self.object_label("resources.gardener.cloud/managed-by").is_some()
-            || (self.system && (self.gardener || self.node_key("worker.gardener.cloud/")))
+            || (self.system && (self.infos.gardener || self.node_key("worker.gardener.cloud/")))
         {
             return Platform::Gardener;
         }
@@ -186,13 +195,29 @@ impl<'a> Marks<'a> {
         if self.packaged() {
             return Platform::SelfManaged;
         }
-        if self.kubeadm {
+        if self.infos.kubeadm {
             return Platform::Kubeadm;
         }
         if self.system && self.kubelets.iter().any(|version| is_vendors(version)) {
             return Platform::Unknown;
         }
         Platform::SelfManaged
+    }
+
+    /// K3s and RKE2 apply what they bring as sets of objects, and so does Rancher's Fleet on any cluster.
+    fn of_rancher(&self) -> Platform {
+        let owner = |meta: &ObjectMeta| {
+            cluster::annotation(meta, "objectset.rio.cattle.io/owner-gvk")
+                .is_some_and(|kind| kind.starts_with("k3s.cattle.io/"))
+        };
+        let addon = self.objects.iter().any(|meta| owner(meta));
+        if self.kubelet("+rke2") {
+            Platform::Rke2
+        } else if addon || self.kubelet("+k3s") {
+            Platform::K3s
+        } else {
+            Platform::Unknown
+        }
     }
 
     /// Who else writes these objects, in words, if it is nobody known here.
@@ -303,9 +328,9 @@ fn is_vendors(version: &str) -> bool {
 }
 
 /// What the user should know although the Corefile may be written.
-fn warnings(platform: Platform, marks: &Marks<'_>) -> Vec<String> {
+fn warnings(marks: &Marks<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
-    if platform == Platform::Kubeadm {
+    if marks.infos.kubeadm {
         // kubernetes/kubernetes cmd/kubeadm/app/phases/upgrade/health.go and the checks named there.
         warnings.push(
             "the next `kubeadm upgrade` stops in its preflight checks, because its Corefile migration does not know \
@@ -328,7 +353,7 @@ fn warnings(platform: Platform, marks: &Marks<'_>) -> Vec<String> {
              Corefile from its comparison"
         ));
     }
-    if marks.talos {
+    if marks.infos.talos {
         warnings.push(
             "`talosctl upgrade-k8s` applies the bootstrap manifests again, the Corefile among them; run your own \
              CoreDNS with `cluster.coreDNS.disabled: true` to keep the text across upgrades"

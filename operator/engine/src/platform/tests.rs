@@ -46,7 +46,7 @@ fn with_imports(cluster: &mut Cluster, corefile: &str) {
         volumes.push(json!({"name": "custom", "configMap": {"name": "coredns-custom", "optional": true}}));
     });
     edit(&mut cluster.config_maps, "coredns", |json| {
-        json["data"]["Corefile"] = corefile.into()
+        json["data"]["Corefile"] = corefile.into();
     });
 }
 
@@ -142,7 +142,7 @@ fn an_import_that_is_not_there_or_leads_nowhere_is_not_used() {
     let mut cluster = own(|json| json["metadata"]["labels"]["objectset.rio.cattle.io/hash"] = "x".into());
     mark_nodes(&mut cluster, &json!({}), "v1.34.1+k3s1");
     edit(&mut cluster.config_maps, "coredns", |json| {
-        json["data"]["Corefile"] = IMPORTS.into()
+        json["data"]["Corefile"] = IMPORTS.into();
     });
     assert!(reason(&target(&cluster)).contains("no ConfigMap is mounted at /etc/coredns/custom"));
 
@@ -237,6 +237,9 @@ fn who_is_not_known_is_only_audited_and_named() {
     });
     assert!(advice(&target(&owned)).contains("Dns main (vendor.example/v1)"));
 
+    let fleet = own(|json| json["metadata"]["labels"]["objectset.rio.cattle.io/hash"] = "x".into());
+    assert!(advice(&target(&fleet)).contains("Rancher"));
+
     let mut vendor = own(|_| {});
     mark_nodes(&mut vendor, &json!({}), "v1.34.1+vendor.2");
     assert_eq!(target(&vendor).platform, Platform::Unknown);
@@ -249,7 +252,7 @@ fn who_is_not_known_is_only_audited_and_named() {
 fn an_immutable_config_map_is_only_audited() {
     let mut cluster = kubeadm();
     edit(&mut cluster.config_maps, "coredns", |json| {
-        json["immutable"] = true.into()
+        json["immutable"] = true.into();
     });
     assert!(reason(&target(&cluster)).contains("kube-system/coredns is immutable"));
 }

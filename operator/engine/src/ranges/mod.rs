@@ -24,14 +24,14 @@ const PRIVATE: [&str; 7] = [
     "fe80::/10",
 ];
 
-/// The `loop` plugin asks its own server once, and probes of the kubelet come from the same machine.
+/// The `loop` plugin asks its own server once; refused, it could not see a loop (coredns `plugin/loop`).
 const LOOPBACK: [&str; 2] = ["127.0.0.1/32", "::1/128"];
 
-/// The address of `NodeLocal` DNSCache on every node, from its manifest (kubernetes/dns).
+/// The address of `NodeLocal DNSCache` on every node, from its manifest (kubernetes/dns).
 const NODE_LOCAL: &str = "169.254.20.10/32";
 
 /// Addresses that a CNI gives to the node itself for traffic of its own processes to pods.
-const TUNNELS: [&str; 8] = [
+const TUNNELS: [&str; 9] = [
     "network.cilium.io/ipv4-cilium-host",
     "network.cilium.io/ipv6-cilium-host",
     "projectcalico.org/IPv4Address",
@@ -39,6 +39,7 @@ const TUNNELS: [&str; 8] = [
     "projectcalico.org/IPv4VXLANTunnelAddr",
     "projectcalico.org/IPv6Address",
     "projectcalico.org/IPv6VXLANTunnelAddr",
+    "projectcalico.org/IPv6WireguardInterfaceAddr",
     "projectcalico.org/IPv4WireguardInterfaceAddr",
 ];
 
@@ -125,9 +126,9 @@ pub fn allow_list(cluster: &Cluster, clients: &Clients) -> AllowList {
     }
     if clients.include.contains(&ClientGroup::Cluster) {
         let ranges: Vec<IpNet> = sources.iter().map(|(net, _)| *net).collect();
-        for (address, source) in node_addresses(cluster) {
+        for (address, node, what) in node_addresses(cluster) {
             if !ranges.iter().any(|net| net.contains(&address)) {
-                sources.insert((IpNet::from(address), source));
+                sources.insert((IpNet::from(address), format!("{what} of Node {node}")));
             }
         }
     }
@@ -159,18 +160,18 @@ fn cluster_ranges(cluster: &Cluster) -> BTreeSet<(IpNet, String)> {
 }
 
 /// Addresses from which a node's own processes ask.
-fn node_addresses(cluster: &Cluster) -> BTreeSet<(IpAddr, String)> {
+fn node_addresses(cluster: &Cluster) -> BTreeSet<(IpAddr, &str, &'static str)> {
     let mut found = BTreeSet::new();
     for node in &cluster.nodes {
         let name = cluster::name(&node.metadata);
         for address in cluster::node_addresses(node, &["InternalIP"]) {
-            found.insert((address, format!("InternalIP of Node {name}")));
+            found.insert((address, name, "InternalIP"));
         }
         for key in TUNNELS {
             // Calico writes the address with the length of its network.
             let text = cluster::annotation(&node.metadata, key).unwrap_or_default();
             if let Ok(address) = text.split('/').next().unwrap_or_default().parse() {
-                found.insert((address, format!("{key} of Node {name}")));
+                found.insert((address, name, key));
             }
         }
     }
@@ -179,14 +180,12 @@ fn node_addresses(cluster: &Cluster) -> BTreeSet<(IpAddr, String)> {
 
 /// Present addresses that the list misses.
 fn locked_out(cluster: &Cluster, list: &AllowList) -> Vec<LockedOut> {
-    let nodes = cluster.nodes.iter().flat_map(|node| {
-        let object = format!("Node {}", cluster::name(&node.metadata));
-        let addresses = cluster::node_addresses(node, &["InternalIP"]);
-        addresses.into_iter().map(move |address| LockedOut {
-            object: object.clone(),
+    let nodes = node_addresses(cluster)
+        .into_iter()
+        .map(|(address, node, _)| LockedOut {
+            object: format!("Node {node}"),
             address,
-        })
-    });
+        });
     let pods = cluster
         .pods
         .iter()

@@ -174,7 +174,7 @@ metadata: {namespace: kube-system, name: kube-proxy}
 data: {config.conf: 'clusterCIDR: \"0.0.0.0/0,::/0\"'}",
     );
     edit(&mut cluster.nodes, "one", |json| {
-        json["spec"]["podCIDRs"] = k8s_openapi::serde_json::json!(["", "10.244.0.0/33"])
+        json["spec"]["podCIDRs"] = k8s_openapi::serde_json::json!(["", "10.244.0.0/33"]);
     });
     let list = allow_list(&cluster, &clients(&[ClientGroup::Cluster], &[]));
     assert!(!list.contains("198.51.100.1".parse().unwrap()));

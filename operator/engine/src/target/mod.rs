@@ -4,6 +4,7 @@
 //! label, and from there by selector. A choice that is not certain is not made: the error says what was looked for
 //! and what to write.
 
+mod error;
 mod service;
 mod template;
 
@@ -21,6 +22,7 @@ use crate::{
     platform::{self, Channel, Platform},
 };
 
+pub use error::TargetError;
 pub use service::{DnsService, ServicePort};
 pub use template::{CanaryTemplate, CorefileSource, MountedFiles, version_of_image};
 pub(crate) use template::{dns_container, files as mounted_files};
@@ -97,91 +99,6 @@ impl DnsPod {
             address: *address,
             port: self.dns_port,
         })
-    }
-}
-
-/// Why there is no target.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum TargetError {
-    /// No Service carries the label of cluster DNS.
-    #[error(
-        "no Service with port 53 and the label `k8s-app=kube-dns` or `app.kubernetes.io/name=coredns` was found in \
-         any namespace; write spec.targetRef with the kind, namespace and name of the workload that serves DNS"
-    )]
-    NoService,
-    /// The Service leads to no workload that is known.
-    #[error(
-        "Service {service} selects the pods of no Deployment and no DaemonSet; write spec.targetRef with the kind, \
-         namespace and name of the workload that serves DNS"
-    )]
-    NoWorkload {
-        /// The Service.
-        service: String,
-    },
-    /// More than one workload serves.
-    #[error("Service {service} selects the pods of {}; write one of them into spec.targetRef", workloads.join(" and "))]
-    Ambiguous {
-        /// The Service.
-        service: String,
-        /// The workloads, sorted.
-        workloads: Vec<String>,
-    },
-    /// The workload that the policy names is not there.
-    #[error("spec.targetRef: {wanted} is not in the cluster{}", hint(present))]
-    NotFound {
-        /// What the policy names.
-        wanted: String,
-        /// Workloads that look like DNS, sorted.
-        present: Vec<String>,
-    },
-    /// The workload that the policy names is a cache on the nodes.
-    #[error(
-        "spec.targetRef: {wanted} is NodeLocal DNSCache, whose build lacks the plugins that a policy needs; name the \
-         workload behind the Service kube-dns"
-    )]
-    NodeLocal {
-        /// What the policy names.
-        wanted: String,
-    },
-    /// The Corefile is not read from a ConfigMap.
-    #[error(
-        "{workload}: container `{container}` reads its Corefile from `{path}`, which is mounted from no ConfigMap; \
-         mount a ConfigMap there, or leave spec.targetRef out to have cluster DNS found by itself"
-    )]
-    NoCorefileMount {
-        /// The workload.
-        workload: String,
-        /// The container.
-        container: String,
-        /// The path of the Corefile.
-        path: String,
-    },
-    /// The workload's template has no container.
-    #[error("{workload} has no container; write a workload that runs CoreDNS into spec.targetRef")]
-    NoContainer {
-        /// The workload.
-        workload: String,
-    },
-    /// The ConfigMap is not there, or lacks the key.
-    #[error("{workload} reads its Corefile from key `{key}` of ConfigMap {config_map}, {problem}")]
-    NoCorefile {
-        /// The workload.
-        workload: String,
-        /// The ConfigMap.
-        config_map: String,
-        /// The key.
-        key: String,
-        /// What is missing, and what to do.
-        problem: &'static str,
-    },
-}
-
-/// Names what is there instead.
-fn hint(present: &[String]) -> String {
-    if present.is_empty() {
-        "; create it, or leave spec.targetRef out to have cluster DNS found by itself".to_owned()
-    } else {
-        format!("; what looks like DNS is {}", present.join(", "))
     }
 }
 
@@ -329,7 +246,7 @@ fn named<'a>(cluster: &'a Cluster, wanted: &TargetRef) -> Result<Found<'a>, Targ
     let found = all
         .into_iter()
         .find(|found| found.kind == wanted.kind && cluster::is(found.meta, &wanted.namespace, &wanted.name))
-        .ok_or(TargetError::NotFound {
+        .ok_or_else(|| TargetError::NotFound {
             wanted: shown.clone(),
             present,
         })?;

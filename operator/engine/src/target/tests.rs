@@ -225,7 +225,7 @@ data: {Corefile: '.:5353 {}'}",
     );
 
     edit(&mut cluster.config_maps, "mydns", |json| {
-        json["data"] = k8s_openapi::serde_json::json!({"other": ""})
+        json["data"] = k8s_openapi::serde_json::json!({"other": ""});
     });
     let error = find(&cluster, None).unwrap_err().to_string();
     assert!(
@@ -283,7 +283,7 @@ fn errors_say_what_was_looked_for_and_what_to_write() {
 
     let mut without_mount = kubeadm();
     edit(&mut without_mount.deployments, "coredns", |json| {
-        json["spec"]["template"]["spec"]["volumes"] = k8s_openapi::serde_json::json!([])
+        json["spec"]["template"]["spec"]["volumes"] = k8s_openapi::serde_json::json!([]);
     });
     let error = find(&without_mount, None).unwrap_err().to_string();
     assert!(error.contains("/etc/coredns/Corefile"), "{error}");
@@ -302,7 +302,7 @@ fn two_workloads_that_serve_are_not_chosen_between() {
     let second = Arc::clone(&cluster.deployments[0]);
     cluster.deployments.push(second);
     edit(&mut cluster.deployments[1..], "coredns", |json| {
-        json["metadata"]["name"] = "coredns-new".into()
+        json["metadata"]["name"] = "coredns-new".into();
     });
     // The second has no pod: the first is the one.
     assert_eq!(find(&cluster, None).unwrap().workload.name, "coredns");
