@@ -12,3 +12,4 @@ pub mod resolver;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod verify;

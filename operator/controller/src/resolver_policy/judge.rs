@@ -124,13 +124,9 @@ async fn remove(scene: &Scene<'_>, names: &[String]) -> Result<(), Error> {
     let config_maps: Api<ConfigMap> = Api::namespaced(scene.ctx.client.clone(), own);
     let pods: Api<Pod> = Api::namespaced(scene.ctx.client.clone(), own);
     for name in names {
-        if let Some(uid) = observe::pod(scene.cluster, own, name).and_then(|pod| pod.metadata.uid.clone()) {
-            scene.writer.delete(&pods, name, &uid).await.map_err(failed)?;
-        }
-        let kept = config_maps.get_metadata_opt(name).await.map_err(|source| Error::Load { source: source.into() })?;
-        if let Some(uid) = kept.and_then(|kept| kept.metadata.uid) {
-            scene.writer.delete(&config_maps, name, &uid).await.map_err(failed)?;
-        }
+        let uid = observe::pod(scene.cluster, own, name).and_then(|pod| pod.metadata.uid.clone());
+        scene.writer.delete(&pods, name, uid.as_deref()).await.map_err(failed)?;
+        scene.writer.delete(&config_maps, name, None).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -47,46 +47,16 @@ use self::{
     verify::Verifier,
 };
 use crate::runtime::{
-    admin::Gate,
-    diagnostics::Diagnostics,
-    events::Events,
-    lease::Leadership,
-    logging::Chain,
-    metrics::Metrics,
-    shutdown::Shutdown,
-    writer::Writer,
+    controller::RunContext, diagnostics::Diagnostics, events::Events, lease::Leadership, logging::Chain,
+    metrics::Metrics, writer::Writer,
 };
-
-/// Everything that the runtime hands over.
-pub(crate) struct RunContext {
-    /// How to reach the API server.
-    pub(crate) client: Client,
-    /// Where to look.
-    pub(crate) scope: Scope,
-    /// Whom to ask.
-    pub(crate) vantages: Vantages,
-    /// The service account of canaries.
-    pub(crate) canary_service_account: String,
-    /// The cluster's DNS domain.
-    pub(crate) cluster_domain: DomainName,
-    /// Who may write.
-    pub(crate) leadership: Leadership,
-    /// What is counted.
-    pub(crate) metrics: Metrics,
-    /// What a user is told.
-    pub(crate) events: Events,
-    /// What the diagnostics page shows.
-    pub(crate) diagnostics: Diagnostics,
-    /// Opens once the caches are full.
-    pub(crate) synced: Gate,
-    /// When to stop.
-    pub(crate) shutdown: Shutdown,
-}
 
 /// The handles that every reconcile shares.
 struct Ctx {
     client: Client,
     scope: Scope,
+    /// Our roles do not let us write: everything is evaluated, nothing is written.
+    audit_only: bool,
     vantages: Vantages,
     canary_service_account: String,
     cluster_domain: DomainName,
@@ -108,21 +78,31 @@ const APPLY_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs until told to stop.
 pub(crate) async fn run(run: RunContext) {
+    let synced = run.readiness.gate("caches");
     let (trigger, triggered) = mpsc::channel(1);
-    let caches = Caches::start(&run.client, &run.scope, &trigger);
+    let scope = Scope {
+        own_namespace: run.args.namespace.clone(),
+        target_namespaces: run.args.target_namespaces.clone(),
+        config_maps: run.args.config_maps.iter().map(|map| (map.namespace.clone(), map.name.clone())).collect(),
+    };
+    let vantages =
+        Vantages::new(&scope.own_namespace, run.args.prober_port, run.args.outside_vantages.clone(), run.tls);
+    let caches = Caches::start(&run.client, &scope, &trigger);
     let policies: Api<DeserializeGuard<ResolverPolicy>> = Api::all(run.client.clone());
     let controller = Controller::new(policies, watcher::Config::default());
-    let verifier = Verifier::start(run.vantages.clone(), caches.clone(), trigger.clone());
+    let cluster_domain = run.args.cluster_domain.clone();
     let api_name = ["svc", "default", "kubernetes"]
         .into_iter()
-        .try_fold(run.cluster_domain.clone(), |name, label| name.child(label))
-        .unwrap_or_else(|_| run.cluster_domain.clone());
+        .try_fold(cluster_domain.clone(), |name, label| name.child(label))
+        .unwrap_or_else(|_| cluster_domain.clone());
     let ctx = Arc::new(Ctx {
         client: run.client,
-        scope: run.scope,
-        vantages: run.vantages,
-        canary_service_account: run.canary_service_account,
-        cluster_domain: run.cluster_domain,
+        audit_only: run.args.audit_only,
+        canary_service_account: run.args.canary_service_account.clone(),
+        verifier: Verifier::new(vantages.clone(), caches.clone(), trigger.clone()),
+        scope,
+        vantages,
+        cluster_domain,
         api_name,
         leadership: run.leadership.clone(),
         metrics: run.metrics,
@@ -131,11 +111,10 @@ pub(crate) async fn run(run: RunContext) {
         policies: controller.store(),
         caches,
         memories: Memories::default(),
-        verifier,
         failures: Mutex::default(),
     });
     ctx.caches.synced().await;
-    run.synced.open();
+    synced.open();
     let elections = follow_elections(run.leadership, Arc::clone(&ctx), trigger);
     let triggers = stream::unfold(triggered, |mut receiver| async move {
         receiver.recv().await.map(|()| ((), receiver))
@@ -204,14 +183,18 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     let others: Vec<_> = others.iter().map(AsRef::as_ref).collect();
 
     let checked = check(&policy, &others, &cluster);
-    let planned = plan(&checked, &memory.record);
+    let mut planned = plan(&checked, &memory.record);
+    if ctx.audit_only && checked.writes() {
+        planned = planned.held_back();
+    }
     if !finalizer::settle(ctx, writer, &checked, &planned.plan, &memory).await? {
         forget(ctx, &name).await;
         return Ok(Action::await_change());
     }
     let next = within("apply", take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)).await?;
     ctx.caches.serve(checked.allow.as_ref().map(|allow| allow.nets.clone()));
-    let verified = ctx.verifier.newest(&verify::request(ctx, &checked, memory.rollout.as_ref()));
+    let request = verify::request(ctx, &checked, memory.rollout.as_ref());
+    let verified = ctx.verifier.newest(request.as_ref());
     within("status", publish::publish(ctx, writer, &checked, &planned, &mut memory, verified)).await?;
     ctx.memories.keep(&name, memory).await;
     Ok(match next {

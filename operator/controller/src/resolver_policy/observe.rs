@@ -69,7 +69,6 @@ impl Caches {
         }));
         let concerned = Arc::clone(&interest);
         let watch_all = Watch { trigger: trigger.clone() };
-        let any = |_: &_| true;
         Self {
             nodes: watch_all.cache(Api::all(client.clone()), None, cluster::prune_node, any),
             services: watch_all.cache(Api::all(client.clone()), None, cluster::prune_service, any),
@@ -152,6 +151,11 @@ impl Interest {
             .filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok())
             .any(|address| !served.iter().any(|net| net.contains(&address)))
     }
+}
+
+/// Every object concerns us.
+fn any<K>(_: &K) -> bool {
+    true
 }
 
 /// The pod of that name.

@@ -11,11 +11,14 @@ use serde_json::json;
 use tsutsumi_api::{
     ResolverPolicy, ResolverPolicyStatus,
     conditions::{ConditionType, Reason},
-    resolver_policy::{Rollout, RolloutState},
+    resolver_policy::RolloutState,
 };
-use tsutsumi_engine::resolver::{
-    Checked, Plan, Planned, Record,
-    status::{Inputs, status},
+use tsutsumi_engine::{
+    resolver::{
+        Checked, Plan, Planned, Record,
+        status::{Inputs, status},
+    },
+    verify::evidence,
 };
 
 use super::{Ctx, error::Error, memory::Memory, verify::Round};
@@ -114,7 +117,7 @@ async fn keep_evidence(
             labels: Some([("app.kubernetes.io/managed-by".to_owned(), "tsutsumi".to_owned())].into()),
             ..Default::default()
         },
-        data: Some(round.evidence.merged_into(before)),
+        data: Some(evidence::merge(&before, &round.kept)),
         ..Default::default()
     };
     writer.apply_owned(&own, &name, &config_map).await.map_err(|source| Error::Publish { source })?;
@@ -143,7 +146,6 @@ async fn tell(
     said: &ResolverPolicyStatus,
 ) {
     let about = policy.object_ref(&());
-    let state = |status: Option<&ResolverPolicyStatus>| status.and_then(|status| status.rollout.as_ref()).map(of);
     if let (Some(rollout), true) = (&said.rollout, state(before) != state(Some(said)))
         && let Some((type_, reason, action)) = told_of(rollout.state)
     {
@@ -167,8 +169,8 @@ async fn tell(
     }
 }
 
-fn of(rollout: &Rollout) -> (RolloutState, &str) {
-    (rollout.state, &rollout.identity)
+fn state(status: Option<&ResolverPolicyStatus>) -> Option<(RolloutState, &str)> {
+    status?.rollout.as_ref().map(|rollout| (rollout.state, rollout.identity.as_str()))
 }
 
 fn told_of(state: RolloutState) -> Option<(EventType, Reason, &'static str)> {

@@ -4,17 +4,17 @@ use std::{net::SocketAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
 use tsutsumi_engine::cluster::Cluster;
-use tsutsumi_model::{Observation, Probe, Vantage};
-use tsutsumi_probes::client::{ProberClient, ProberError};
+use tsutsumi_model::{Observation, Port, Probe, Vantage};
+use tsutsumi_probes::{ProberClient, ProberError};
 
-use crate::runtime::certificates::ControllerTls;
+use crate::runtime::{args::OutsideVantage, certificates::ControllerTls};
 
 /// Knows where probers are and how to dial them.
 #[derive(Clone)]
 pub(crate) struct Vantages {
     own_namespace: String,
-    prober_port: u16,
-    outside: Vec<(String, SocketAddr)>,
+    prober_port: Port,
+    outside: Vec<OutsideVantage>,
     tls: ControllerTls,
 }
 
@@ -29,6 +29,9 @@ pub(crate) enum VantageError {
         /// What to do.
         advice: &'static str,
     },
+    /// We have no certificate yet.
+    #[error("the certificates for the probers are not issued yet")]
+    Unidentified,
     /// It did not answer.
     #[error("the prober {vantage} at {address} could not be asked")]
     Prober {
@@ -45,11 +48,16 @@ pub(crate) enum VantageError {
 impl Vantages {
     pub(crate) fn new(
         own_namespace: &str,
-        prober_port: u16,
-        outside: Vec<(String, SocketAddr)>,
+        prober_port: Port,
+        outside: Vec<OutsideVantage>,
         tls: ControllerTls,
     ) -> Self {
         Self { own_namespace: own_namespace.to_owned(), prober_port, outside, tls }
+    }
+
+    /// Whether there is anybody to ask outside.
+    pub(crate) fn has_outside(&self) -> bool {
+        !self.outside.is_empty()
     }
 
     /// Asks the first prober of a vantage that answers.
@@ -65,14 +73,15 @@ impl Vantages {
         let (addresses, advice) = match vantage {
             Vantage::Inside => (self.inside(cluster), "wait for the pods of the Deployment tsutsumi-prober"),
             Vantage::Outside => (
-                self.outside.iter().map(|(_, address)| *address).collect(),
+                self.outside.iter().map(|outside| outside.endpoint.socket()).collect(),
                 "run `tsutsumi prober` outside and name it under `vantages` in the chart's values",
             ),
         };
         let mut failed = VantageError::Missing { vantage, advice };
         for address in addresses {
-            let Some(tls) = self.tls.client_config() else { continue };
-            match ProberClient::new(address, tls).run(probes.clone()).await {
+            let Some(tls) = self.tls.client_config() else { return Err(VantageError::Unidentified) };
+            let prober = ProberClient::new(address, vantage, tls);
+            match prober.run(probes.clone()).await {
                 Ok(observations) => return Ok(observations),
                 Err(source) => failed = VantageError::Prober { vantage, address, source },
             }
@@ -98,6 +107,6 @@ impl Vantages {
         let status = pod.status.as_ref()?;
         let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
         let address = status.pod_ip.as_ref()?.parse().ok()?;
-        ready.then_some(SocketAddr::new(address, self.prober_port))
+        ready.then_some(SocketAddr::new(address, self.prober_port.get()))
     }
 }

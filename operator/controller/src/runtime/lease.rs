@@ -186,6 +186,7 @@ impl Keeper {
     /// One attempt; says when to make the next.
     async fn round(&mut self) -> Duration {
         let asked = Instant::now();
+        self.publish_lapse();
         match self.within_limit(Self::hold).await {
             Ok(true) => {
                 self.publish(Some(Claim::counted_from(asked, &self.timing)));
@@ -200,17 +201,16 @@ impl Keeper {
                 // its clock.
                 self.seen
                     .take_if(|(lease, _)| holder(lease) == Some(&self.identity));
-                let claim = *self.claim.borrow();
-                self.publish(claim.filter(|claim| Instant::now() < claim.until));
+                let left = self.publish_lapse();
                 match problem {
                     // Look at once: it is either ours to renew again, or lost.
-                    LeaseError::Conflict if claim.is_some() => Duration::from_millis(50),
-                    LeaseError::Conflict => self.timing.retry_every,
+                    LeaseError::Conflict if left.is_some() => return Duration::from_millis(50),
+                    LeaseError::Conflict => {}
                     LeaseError::Deadline | LeaseError::Api { .. } => {
                         tracing::warn!(error = %Chain(&problem), "the lease was not renewed");
-                        self.timing.retry_every
                     }
                 }
+                self.timing.retry_every.min(left.unwrap_or(Duration::MAX))
             }
         }
     }
@@ -326,15 +326,32 @@ impl Keeper {
         (*since + duration).saturating_duration_since(Instant::now())
     }
 
-    /// Bounds an attempt, so that a silent API server cannot hold the loop.
+    /// Bounds an attempt, so that a silent API server cannot hold the loop, and a lost claim is told in time.
     async fn within_limit<T>(
         &mut self,
         attempt: impl AsyncFnOnce(&mut Self) -> Result<T, LeaseError>,
     ) -> Result<T, LeaseError> {
-        let limit = self.timing.renew_every;
+        let limit = self.timing.renew_every.min(self.left().unwrap_or(Duration::MAX));
         timeout(limit, attempt(self))
             .await
             .unwrap_or(Err(LeaseError::Deadline))
+    }
+
+    /// How long the claim lasts, where there is one.
+    fn left(&self) -> Option<Duration> {
+        let until = self.claim.borrow().as_ref()?.until;
+        until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Tells everybody if the claim has ended; else says how long it lasts.
+    fn publish_lapse(&self) -> Option<Duration> {
+        let left = self.left();
+        if left.is_none() {
+            self.publish(None);
+        }
+        left
     }
 
     fn count<T>(&self, verb: &'static str, result: kube::Result<T>) -> kube::Result<T> {

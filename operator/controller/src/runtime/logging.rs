@@ -73,7 +73,7 @@ impl LevelHandle {
 fn parse(text: &str) -> Result<EnvFilter, LogError> {
     let known = |part: &str| {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-        level.trim().parse::<LevelFilter>().is_ok()
+        !level.trim().is_empty() && level.trim().parse::<LevelFilter>().is_ok()
     };
     let bad = || LogError::Filter(text.to_owned());
     if !text.split(',').all(known) {

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::text,
     metrics::{
         counter::Counter,
         family::Family,
@@ -23,6 +23,11 @@ use prometheus_client::{
 };
 use tsutsumi_api::resolver_policy::ControlStatus;
 use tsutsumi_model::{ControlId, ControlState, Evidence};
+
+#[path = "metrics_labels.rs"]
+mod labels;
+
+use self::labels::{CallLabel, ControlLabel, PolicyLabel, ResultLabel, SecretLabel, StateLabel};
 
 /// Every state, so that exactly one of them can be 1.
 const STATES: [ControlState; 7] = [
@@ -88,41 +93,6 @@ pub(crate) struct Reconciling<'a> {
 /// A call under way.
 #[derive(Debug)]
 pub(crate) struct Calling<'a>(&'a Metrics);
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ResultLabel {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct CallLabel {
-    verb: &'static str,
-    kind: Cow<'static, str>,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct PolicyLabel {
-    policy: String,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ControlLabel {
-    policy: String,
-    control: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct StateLabel {
-    policy: String,
-    control: &'static str,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct SecretLabel {
-    secret: &'static str,
-}
 
 impl Metrics {
     /// Registers everything under the prefix `tsutsumi`.
@@ -383,100 +353,10 @@ impl From<&ControlStatus> for ControlSample {
     }
 }
 
-impl PolicyLabel {
-    fn new(policy: &str) -> Self {
-        Self {
-            policy: policy.to_owned(),
-        }
-    }
-}
-
-impl ControlLabel {
-    fn new(policy: &str, control: ControlId) -> Self {
-        Self {
-            policy: policy.to_owned(),
-            control: control.as_str(),
-        }
-    }
-}
-
-impl StateLabel {
-    fn new(policy: &str, control: ControlId, state: ControlState) -> Self {
-        Self {
-            policy: policy.to_owned(),
-            control: control.as_str(),
-            state: state.as_str(),
-        }
-    }
-}
-
 fn unix(at: Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(control: ControlId, state: ControlState) -> ControlSample {
-        let checked_at = Timestamp::from_second(1_700_000_000).unwrap();
-        ControlSample {
-            control,
-            state,
-            checked_at,
-            valid_until: checked_at,
-        }
-    }
-
-    #[test]
-    fn exactly_one_state_is_on_and_what_is_gone_is_gone() {
-        let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
-        metrics.set_controls(
-            "dyke",
-            [
-                sample(ControlId::Dns01, ControlState::Pass),
-                sample(ControlId::Dns02, ControlState::Fail),
-            ],
-        );
-        metrics.set_controls("dyke", [sample(ControlId::Dns01, ControlState::Fail)]);
-        let shown = render(&registry).unwrap();
-        let on: Vec<_> = shown
-            .lines()
-            .filter(|line| line.starts_with("tsutsumi_control_state{") && line.ends_with(" 1"))
-            .collect();
-        assert_eq!(
-            on,
-            [r#"tsutsumi_control_state{policy="dyke",control="DNS-01",state="Fail"} 1"#]
-        );
-        assert!(!shown.contains("DNS-02"), "{shown}");
-        assert!(shown.contains(
-            r#"tsutsumi_control_last_verified_timestamp_seconds{policy="dyke",control="DNS-01"} 1700000000"#
-        ));
-
-        metrics.set_plan_changes("dyke", 3);
-        metrics.add_refused_in_cluster("dyke", 1);
-        metrics.forget("dyke");
-        assert!(!render(&registry).unwrap().contains("dyke"));
-    }
-
-    #[test]
-    fn a_reconcile_that_is_dropped_counts_as_cancelled() {
-        let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
-        drop(metrics.reconciling());
-        metrics.reconciling().finish("ok");
-        let shown = render(&registry).unwrap();
-        for line in [
-            r#"tsutsumi_reconciles_total{result="cancelled"} 1"#,
-            r#"tsutsumi_reconciles_total{result="ok"} 1"#,
-            "tsutsumi_reconciles_in_flight 0",
-            "tsutsumi_reconcile_duration_seconds_count 2",
-        ] {
-            assert!(
-                shown.lines().any(|shown| shown == line),
-                "{line} is missing in {shown}"
-            );
-        }
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -11,5 +11,5 @@ pub mod rollout;
 pub mod status;
 
 pub use check::{Checked, check};
-pub use plan::{Change, Plan, plan};
+pub use plan::{Change, Plan, Planned, plan};
 pub use record::Record;

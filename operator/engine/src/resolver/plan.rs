@@ -83,6 +83,20 @@ pub struct Planned {
     pub warnings: Vec<String>,
 }
 
+impl Planned {
+    /// The plan of a controller that was installed without the right to write.
+    #[must_use]
+    pub fn held_back(self) -> Self {
+        let Plan::Replace(change) = &self.plan else { return self };
+        let message = format!(
+            "{} changes are held back, because tsutsumi was installed without the right to write: set \
+             `enforce.enabled=true` in the chart's values",
+            change.lines.len()
+        );
+        Self { plan: Plan::Blocked { reason: Reason::Unsupported, message }, warnings: self.warnings }
+    }
+}
+
 /// Plans what the policy asks for, or, once it is being deleted with `onDelete: Restore`, the way back.
 #[must_use]
 pub fn plan(checked: &Checked, record: &Record) -> Planned {
@@ -256,6 +270,7 @@ fn shows_ours(identity: &Identity) -> bool {
 fn line(change: &coredns::Change) -> String {
     let made = match change.made {
         coredns::Made::Added => "add",
+        coredns::Made::Lost => "no longer as written",
         coredns::Made::Moved => "move",
         coredns::Made::Removed => "remove",
     };

@@ -21,6 +21,8 @@ pub struct Verified {
     pub verdicts: Vec<(Verdict, String)>,
     /// The version that runs, where the pods told one.
     pub version: Option<String>,
+    /// Whether it was asked after the change that is in force.
+    pub of_this_change: bool,
 }
 
 /// Everything that the status is made of.
@@ -152,6 +154,9 @@ fn verified(inputs: &Inputs) -> Finding {
     if verified.valid_until < inputs.now {
         let message = format!("the newest results counted until {}", verified.valid_until);
         return finding(UNKNOWN, Reason::Stale, message);
+    }
+    if !verified.of_this_change {
+        return finding(UNKNOWN, Reason::Stale, "a change was made since the newest results".to_owned());
     }
     let in_state = |state: ControlState| {
         let ids = verified.verdicts.iter().filter(|(verdict, _)| verdict.state == state);
