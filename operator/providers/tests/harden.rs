@@ -232,6 +232,15 @@ fn what_cannot_be_seen_is_taken_for_anything() {
 }
 
 #[test]
+fn a_foreign_acl_equal_to_ours_stays() {
+    let acl = "    acl {\n        filter type ANY net 10.0.0.0/8\n        allow net 10.0.0.0/8\n        block\n    } # theirs\n";
+    let text = format!(".:53 {{\n{acl}    whoami\n}}\n");
+    let made = fresh(&text, &["10.0.0.0/8"]);
+    assert_eq!(made.text.matches("block\n").count(), 2);
+    assert_eq!(restore(&made.text, &made.ownership).unwrap().text, text);
+}
+
+#[test]
 fn refusals() {
     let none = Desired {
         clients: Some(Clients {
