@@ -2,6 +2,7 @@
 //! reads it usually cannot run the step again by hand. Waiting is always for a condition, with a bound.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -68,12 +69,26 @@ pub(crate) fn line(text: &str) -> Result<String> {
     output(command(program).args(words))
 }
 
-/// Asks again every 100 ms until there is an answer; the last reason for waiting is the error.
+/// Why waiting longer is of no use.
+#[derive(Debug)]
+pub(crate) struct Hopeless(pub(crate) String);
+
+impl fmt::Display for Hopeless {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Hopeless {}
+
+/// Asks again every 100 ms until there is an answer or an error is [`Hopeless`]; the last reason for waiting is the
+/// error.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
         match ask() {
             Ok(value) => return Ok(value),
+            Err(error) if error.is::<Hopeless>() => return Err(error.context(format!("waiting for {what}"))),
             Err(error) if start.elapsed() > limit => {
                 return Err(error.context(format!("gave up after {} s waiting for {what}", limit.as_secs())));
             }
@@ -128,6 +143,19 @@ mod tests {
         assert_eq!(
             format!("{error:#}"),
             "gave up after 0 s waiting for nothing: not yet"
+        );
+    }
+
+    #[test]
+    fn waiting_ends_where_it_is_hopeless() {
+        let mut asked = 0;
+        let error = wait_for::<()>("etcd", Duration::from_secs(3600), || {
+            asked += 1;
+            Err(Hopeless("etcd ended".into()).into())
+        });
+        assert_eq!(
+            (format!("{:#}", error.unwrap_err()), asked),
+            ("waiting for etcd: etcd ended".into(), 1)
         );
     }
 }

@@ -17,10 +17,13 @@ mod pki;
 mod state;
 
 use std::fs::{self, File};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::facts::{Facts, NodeAddresses, Own};
 use self::state::{Journal, MARK, Process, ROOT, Record};
@@ -48,6 +51,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
         return adopt(kubeconfig, options);
     }
     system::require_root()?;
+    let _alone = alone()?;
     system::ensure()?;
     let cache = Cache::open()?;
     let kubernetes = tools::kubernetes::folder(&cache, &options.kubernetes)?;
@@ -103,6 +107,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
 
 /// Puts another cluster DNS in the place of the running rig's; for a moment nobody answers.
 pub(crate) fn replace_dns(options: &DnsOptions) -> Result<()> {
+    let _alone = alone()?;
     let (mut rig, mut own) = Rig::resume()?;
     let coredns = tools::coredns::binary(&Cache::open()?, &options.coredns)?;
     step("cluster DNS", || {
@@ -123,6 +128,7 @@ pub(crate) fn replace_dns(options: &DnsOptions) -> Result<()> {
 
 /// Starts the operator's prober in the outside namespace, with the certificate that the operator has issued for it.
 pub(crate) fn outside_prober(binary: &Path, namespace: &str) -> Result<()> {
+    let _alone = alone()?;
     let (mut rig, _) = Rig::resume()?;
     outside::start(&mut rig, binary, namespace)
 }
@@ -140,7 +146,19 @@ pub(crate) fn process_of(container: &str) -> Result<String> {
 
 /// Takes everything away again.
 pub(crate) fn down() -> Result<()> {
+    let _alone = alone()?;
     step("cleared the rig", clear::clear)
+}
+
+/// Two runs at once would take each other's processes away. A name in the kernel leaves no file and goes with its
+/// holder, however that ends.
+fn alone() -> Result<UnixListener> {
+    let name = UnixAddress::from_abstract_name("tsutsumi-rig").context("naming the rig's lock")?;
+    run::wait_for(
+        "another run to be done with the rig",
+        Duration::from_secs(1800),
+        || UnixListener::bind_addr(&name).context("another run is changing the rig"),
+    )
 }
 
 /// What a suite needs to know of the running rig.
@@ -170,6 +188,7 @@ pub(crate) fn require_own() -> Result<Own> {
 }
 
 fn adopt(kubeconfig: &Path, options: &Options) -> Result<Facts> {
+    let _alone = alone()?;
     let kubeconfig = kubeconfig
         .canonicalize()
         .with_context(|| format!("finding {}", kubeconfig.display()))?;
@@ -291,16 +310,19 @@ impl Rig {
 
     /// A part that ended is the reason for whatever is waited for.
     fn alive(&self) -> Result<()> {
-        for process in &self.journal.record().processes {
+        let parts = self
+            .journal
+            .record()
+            .processes
+            .iter()
+            .filter(|process| process.name != outside::PROBER);
+        for process in parts {
             if clear::start_of(process.pid) != Some(process.start) {
                 let log = fs::read_to_string(Path::new(ROOT).join(format!("log/{}.log", process.name)));
                 let log = log.unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
-                bail!(
-                    "{} ended:\n{}",
-                    process.name,
-                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-                );
+                let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+                return Err(run::Hopeless(format!("{} ended:\n{tail}", process.name)).into());
             }
         }
         Ok(())

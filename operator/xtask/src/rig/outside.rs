@@ -14,6 +14,8 @@ use crate::run;
 
 /// Where the prober listens.
 pub(crate) const PORT: u16 = 8443;
+/// Its name among the rig's processes; it is not a part of the cluster.
+pub(crate) const PROBER: &str = "outside-prober";
 const SECRET: &str = "tsutsumi-prober-tls";
 
 /// Waits for the certificate, then starts the prober in place of an earlier one.
@@ -41,11 +43,11 @@ pub(crate) fn start(rig: &mut Rig, binary: &Path, namespace: &str) -> Result<()>
         )?;
         fs::write(folder.join(file), text).with_context(|| format!("writing {file}"))?;
     }
-    rig.stop("outside-prober")?;
+    rig.stop(PROBER)?;
     let mut prober = run::command("ip");
     prober
         .args(["netns", "exec", OUTSIDE])
         .arg(binary)
         .args(["prober", "--port", &PORT.to_string()]);
-    rig.spawn("outside-prober", prober.arg("--tls-dir").arg(folder))
+    rig.spawn(PROBER, prober.arg("--tls-dir").arg(folder))
 }
