@@ -233,6 +233,11 @@ impl<'a> Marks<'a> {
                  manifest on the control plane away, or change the manifest there"
             ));
         }
+        if self.object_key(RANCHER) {
+            return Some(
+                "Rancher applies it as part of a set of objects; change the configuration in that set".into(),
+            );
+        }
         let owner = self
             .objects
             .iter()
