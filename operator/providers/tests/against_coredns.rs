@@ -12,10 +12,12 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::net::UdpSocket;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 use tsutsumi_providers::coredns::bufsize::MessageBytes;
 use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings, config_hash};
 use tsutsumi_providers::coredns::custom::{Channel, harden_override};
@@ -168,6 +170,81 @@ fn overrides_are_served() {
     assert!(serves, "{output}\n{}", made.text);
 }
 
+/// CoreDNS itself answers as the rules say: a foreign allowance is narrowed, and each answer bears our identity.
+#[test]
+fn a_hardened_server_answers_clients_only() {
+    let binary = binary();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for (allow, query_type, expected) in [
+        ("10.0.0.0/8", A, Answer { rcode: 5, records: 0 }),
+        ("10.0.0.0/8", ANY, Answer { rcode: 5, records: 0 }),
+        ("127.0.0.0/8", A, Answer { rcode: 0, records: 2 }),
+        ("127.0.0.0/8", ANY, Answer { rcode: 0, records: 0 }),
+    ] {
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let text = format!(
+            ".:{port} {{\n    bind 127.0.0.1\n    acl {{\n        allow net 127.0.0.0/8\n    }}\n    whoami\n}}\n"
+        );
+        let mut desired = desired();
+        desired.clients = Some(Clients {
+            allow: vec![allow.parse().unwrap()],
+            others: Others::Refuse,
+        });
+        let made = harden(&text, &desired, &Ownership::default(), &Capabilities::unknown()).unwrap();
+        let file = directory.join(format!("answers-{port}.corefile"));
+        std::fs::write(&file, &made.text).unwrap();
+        let (mut child, serves, output) = start(&binary, &file, "CoreDNS-1.");
+        let answer = serves.then(|| ask(port, query_type));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (answer, bytes) = answer.unwrap_or_else(|| panic!("{output}"));
+        assert_eq!(answer, expected, "{allow} {query_type}\n{}", made.text);
+        let identity = made.identity.ours.to_string();
+        assert!(
+            bytes
+                .windows(identity.len())
+                .any(|window| window == identity.as_bytes()),
+            "{bytes:?}"
+        );
+    }
+}
+
+const A: u8 = 1;
+const ANY: u8 = 255;
+
+#[derive(Debug, PartialEq)]
+struct Answer {
+    rcode: u8,
+    /// Records besides OPT.
+    records: u8,
+}
+
+/// Asks for `a.test.` with an empty NSID option (RFC 5001).
+fn ask(port: u16, query_type: u8) -> (Answer, Vec<u8>) {
+    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    query.extend(b"\x01a\x04test\0\0");
+    query.extend([query_type, 0, 1]);
+    query.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4, 0, 3, 0, 0]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.send_to(&query, ("127.0.0.1", port)).unwrap();
+    let mut buffer = vec![0; 4096];
+    let length = socket.recv(&mut buffer).unwrap();
+    buffer.truncate(length);
+    let records = buffer[7] + buffer[9] + buffer[11] - 1;
+    (
+        Answer {
+            rcode: buffer[3] & 15,
+            records,
+        },
+        buffer,
+    )
+}
+
 #[test]
 fn the_hash_is_predicted() {
     let binary = binary();
@@ -219,6 +296,13 @@ fn judge(binary: &OsString, file: &Path) -> Verdict {
 
 /// Runs CoreDNS until it says `until` or ends. Returns whether it said so, and all that it said.
 fn first_words(binary: &OsString, file: &Path, until: &str) -> (bool, String) {
+    let (mut child, found, output) = start(binary, file, until);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    (found, output)
+}
+
+fn start(binary: &OsString, file: &Path, until: &str) -> (Child, bool, String) {
     let mut child = Command::new(binary)
         .args(["-dns.port", "0", "-conf"])
         .arg(file)
@@ -254,9 +338,7 @@ fn first_words(binary: &OsString, file: &Path, until: &str) -> (bool, String) {
             break;
         }
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    (found, output)
+    (child, found, output)
 }
 
 fn binary() -> OsString {
