@@ -20,7 +20,7 @@ use super::{
     client::{self, ClientError},
     diagnostics::Diagnostics,
     events::Events,
-    lease::{Keeper, Leadership, Timing},
+    lease::{Keeper, Leadership, Seat, Timing},
     logging::LevelHandle,
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
@@ -109,9 +109,11 @@ pub(crate) async fn run(args: ControllerArgs, level: LevelHandle) -> Result<(), 
     let (diagnostics, readiness) = (Diagnostics::default(), Readiness::default());
     let (keeper, leadership) = Keeper::new(
         client.clone(),
-        &args.namespace,
-        &args.lease_name,
-        &args.pod_name,
+        &Seat {
+            namespace: &args.namespace,
+            lease: &args.lease_name,
+            identity: &args.pod_name,
+        },
         Timing::default(),
         metrics.clone(),
         diagnostics.clone(),

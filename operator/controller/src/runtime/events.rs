@@ -55,7 +55,10 @@ impl Events {
 
 /// The longest beginning that fits, cut between characters.
 fn shortened(note: &str) -> &str {
-    &note[..note.floor_char_boundary(NOTE_LIMIT)]
+    let end = (0..=NOTE_LIMIT.min(note.len()))
+        .rev()
+        .find(|end| note.is_char_boundary(*end));
+    &note[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]

@@ -51,6 +51,17 @@ impl Default for Timing {
     }
 }
 
+/// Which lease, and who asks for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat<'a> {
+    /// Its namespace.
+    pub(crate) namespace: &'a str,
+    /// Its name.
+    pub(crate) lease: &'a str,
+    /// The name of our pod: a container that starts again in the same pod goes on at once.
+    pub(crate) identity: &'a str,
+}
+
 /// The right to write, for a time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Claim {
@@ -134,13 +145,9 @@ enum LeaseError {
 
 impl Keeper {
     /// A keeper that does nothing until it runs, and what the others see of it.
-    ///
-    /// The identity has to be that of the pod: a container that starts again in the same pod goes on at once.
     pub(crate) fn new(
         client: Client,
-        namespace: &str,
-        name: &str,
-        identity: &str,
+        seat: &Seat<'_>,
         timing: Timing,
         metrics: Metrics,
         diagnostics: Diagnostics,
@@ -155,9 +162,9 @@ impl Keeper {
             faults: Arc::new(faults),
         };
         let keeper = Self {
-            api: Api::namespaced(client, namespace),
-            name: name.to_owned(),
-            identity: identity.to_owned(),
+            api: Api::namespaced(client, seat.namespace),
+            name: seat.lease.to_owned(),
+            identity: seat.identity.to_owned(),
             timing,
             seen: None,
             claim,

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::runtime::{
     shutdown::Trigger,
-    testing::{self, OneObject},
+    testing::{self, OneObject, Told},
 };
 
 struct Candidate {
@@ -27,7 +27,7 @@ fn candidate(lease: &OneObject, identity: &str) -> Candidate {
     let cut = Arc::clone(&cut_off);
     let client = testing::client(move |asked| {
         if cut.load(Ordering::SeqCst) {
-            None
+            Told::Silence
         } else {
             lease.answer(&asked)
         }

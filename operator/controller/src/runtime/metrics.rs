@@ -48,7 +48,6 @@ pub(crate) struct Metrics {
     reconcile_duration: Histogram,
     reconciles: Family<ResultLabel, Counter>,
     in_flight: Gauge,
-    queue_depth: Gauge,
     api_calls: Family<CallLabel, Counter>,
     api_calls_in_flight: Gauge,
     control_state: Family<StateLabel, Gauge>,
@@ -101,7 +100,6 @@ impl Metrics {
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
             reconciles: Family::default(),
             in_flight: Gauge::default(),
-            queue_depth: Gauge::default(),
             api_calls: Family::default(),
             api_calls_in_flight: Gauge::default(),
             control_state: Family::default(),
@@ -133,11 +131,6 @@ impl Metrics {
             "reconciles_in_flight",
             "Reconciles under way",
             metrics.in_flight.clone(),
-        );
-        ours.register(
-            "queue_depth",
-            "Policies that wait to be reconciled",
-            metrics.queue_depth.clone(),
         );
         ours.register(
             "api_calls",
@@ -208,11 +201,6 @@ impl Metrics {
             .inc();
     }
 
-    /// How many policies wait.
-    pub(crate) fn set_queue_depth(&self, waiting: usize) {
-        self.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-    }
-
     /// Counts a call from now on.
     pub(crate) fn calling(&self) -> Calling<'_> {
         self.api_calls_in_flight.inc();
@@ -265,6 +253,7 @@ impl Metrics {
     }
 
     /// Adds queries from inside the cluster that were refused since the last look.
+    #[allow(dead_code, reason = "the reader of these counters is the reconciler's")]
     pub(crate) fn add_refused_in_cluster(&self, policy: &str, queries: u64) {
         self.refused_in_cluster
             .get_or_create(&PolicyLabel::new(policy))
@@ -303,7 +292,7 @@ impl Metrics {
     }
 }
 
-/// Everything that is registered, in the OpenMetrics text format.
+/// Everything that is registered, in the text format of `OpenMetrics`.
 pub(crate) fn render(registry: &Registry) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     text::encode(&mut out, registry)?;

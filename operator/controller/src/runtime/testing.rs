@@ -10,7 +10,7 @@ use tower_test::mock;
 
 use super::{
     diagnostics::Diagnostics,
-    lease::{Keeper, Leadership, Timing},
+    lease::{Keeper, Leadership, Seat, Timing},
     metrics::Metrics,
     writer::FaultSwitch,
 };
@@ -24,8 +24,13 @@ pub(crate) struct Asked {
     pub(crate) body: Value,
 }
 
-/// What goes out; none is never.
-pub(crate) type Told = Option<(StatusCode, Value)>;
+/// What goes out.
+pub(crate) enum Told {
+    /// An answer.
+    Answer(StatusCode, Value),
+    /// Nothing, ever.
+    Silence,
+}
 
 /// A client whose requests the closure answers, one after the other.
 pub(crate) fn client(answer: impl Fn(Asked) -> Told + Send + 'static) -> Client {
@@ -42,11 +47,11 @@ pub(crate) fn client(answer: impl Fn(Asked) -> Told + Send + 'static) -> Client 
                 body: serde_json::from_slice(&body).unwrap_or(Value::Null),
             };
             match answer(asked) {
-                Some((status, value)) => {
+                Told::Answer(status, value) => {
                     let response = Response::builder().status(status);
                     send.send_response(response.body(Body::from(value.to_string().into_bytes())).unwrap());
                 }
-                None => unanswered.push(send),
+                Told::Silence => unanswered.push(send),
             }
         }
     });
@@ -56,10 +61,10 @@ pub(crate) fn client(answer: impl Fn(Asked) -> Told + Send + 'static) -> Client 
 /// A refusal, as the API server words it.
 pub(crate) fn refusal(status: StatusCode, reason: &str, message: &str) -> Told {
     let code = status.as_u16();
-    Some((
+    Told::Answer(
         status,
         json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}),
-    ))
+    )
 }
 
 /// An API server that knows one object, and its resourceVersion.
@@ -85,10 +90,10 @@ impl OneObject {
     /// Answers GET, POST and merge PATCH.
     pub(crate) fn answer(&self, asked: &Asked) -> Told {
         match (&asked.method, self.get()) {
-            (&Method::GET, Some(object)) => Some((StatusCode::OK, object)),
+            (&Method::GET, Some(object)) => Told::Answer(StatusCode::OK, object),
             (&Method::POST, None) => {
                 self.change(|object| *object = asked.body.clone());
-                Some((StatusCode::CREATED, self.get().unwrap()))
+                Told::Answer(StatusCode::CREATED, self.get().unwrap())
             }
             (&Method::POST, Some(_)) => refusal(StatusCode::CONFLICT, "AlreadyExists", "there"),
             (&Method::PATCH, Some(object)) => {
@@ -97,7 +102,7 @@ impl OneObject {
                     return refusal(StatusCode::CONFLICT, "Conflict", "changed");
                 }
                 self.change(|object| json_patch::merge(object, &asked.body));
-                Some((StatusCode::OK, self.get().unwrap()))
+                Told::Answer(StatusCode::OK, self.get().unwrap())
             }
             _ => refusal(StatusCode::NOT_FOUND, "NotFound", "gone"),
         }
@@ -112,11 +117,14 @@ pub(crate) fn keeper(
     faults: FaultSwitch,
 ) -> (Keeper, Leadership) {
     let metrics = Metrics::register(registry);
+    let seat = Seat {
+        namespace: "dyke",
+        lease: "tsutsumi",
+        identity,
+    };
     Keeper::new(
         client,
-        "dyke",
-        "tsutsumi",
-        identity,
+        &seat,
         Timing::default(),
         metrics,
         Diagnostics::default(),

@@ -142,6 +142,10 @@ impl Writer {
     }
 
     /// Server-side apply of what is ours in an object that others may share: a field of theirs is a conflict.
+    #[allow(
+        dead_code,
+        reason = "the counterpart of `apply_owned`, so that nobody forces for want of it"
+    )]
     pub(crate) async fn apply<K>(&self, api: &Api<K>, name: &str, body: &impl Body) -> Result<K, WriteError>
     where
         K: Kind,

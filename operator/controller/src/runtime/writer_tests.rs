@@ -63,7 +63,7 @@ impl Bench {
 }
 
 fn echo(_: &Asked) -> Told {
-    Some((StatusCode::OK, json!({"metadata": {"name": "saved"}})))
+    Told::Answer(StatusCode::OK, json!({"metadata": {"name": "saved"}}))
 }
 
 fn guarded_patch() -> json_patch::Patch {
@@ -159,7 +159,7 @@ async fn a_failed_test_and_a_409_are_conflicts_but_a_bad_object_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_hangs_ends_by_its_deadline() {
-    let bench = bench(|_| None).await;
+    let bench = bench(|_| Told::Silence).await;
     let writer = bench.leadership.writer().unwrap();
     let before = Instant::now();
     let problem = writer

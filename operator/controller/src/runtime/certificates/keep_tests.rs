@@ -31,7 +31,7 @@ impl Secrets {
             *writes += 1;
             secret["metadata"]["resourceVersion"] = json!((*writes + 1).to_string());
         }
-        Some((StatusCode::OK, secret.clone()))
+        Told::Answer(StatusCode::OK, secret.clone())
     }
 
     fn writes(&self) -> Vec<u32> {

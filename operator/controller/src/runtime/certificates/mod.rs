@@ -160,16 +160,15 @@ impl Certificates {
             Renewal::None => Authority::read(&data),
             Renewal::Bundle | Renewal::Certificate | Renewal::Key => None,
         };
-        let authority = match present {
-            Some(authority) => authority,
-            None => {
-                let next = Authority::next(&data, now).map_err(|source| CertificateError::Issue {
-                    name: CA_SECRET,
-                    source,
-                })?;
-                self.write(writer, CA_SECRET, &secret, &next.data()).await?;
-                next
-            }
+        let authority = if let Some(authority) = present {
+            authority
+        } else {
+            let next = Authority::next(&data, now).map_err(|source| CertificateError::Issue {
+                name: CA_SECRET,
+                source,
+            })?;
+            self.write(writer, CA_SECRET, &secret, &next.data()).await?;
+            next
         };
         if let Some(not_after) = issue::not_after(&authority.data(), issue::CA_CERT) {
             self.metrics.set_certificate(CA_SECRET, not_after);
