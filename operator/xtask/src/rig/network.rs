@@ -35,8 +35,12 @@ const SETTINGS: [(&str, Option<&str>); 12] = [
 const TABLE: &str = "tsutsumi-rig";
 const FOREIGN_TABLES: [&str; 5] = ["kube-proxy", "nat", "filter", "mangle", "raw"];
 
-/// What is there before the rig.
+/// What is there before the rig. Without the bridge's filter an answer from one pod to another, asked for at a
+/// Service's address, would come back from the wrong address.
 pub(crate) fn survey(record: &mut Record) -> Result<()> {
+    if !Path::new("/proc/sys/net/bridge").exists() {
+        run::line("modprobe br_netfilter").context("loading the bridge's packet filter")?;
+    }
     record.tables_before = tables()?;
     for (name, _) in SETTINGS {
         let path = Path::new("/proc/sys").join(name);
