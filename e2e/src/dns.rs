@@ -67,6 +67,15 @@ impl Question {
         }
     }
 
+    /// For the texts of a name.
+    #[must_use]
+    pub fn txt(name: impl Into<String>) -> Self {
+        Self {
+            kind: RecordType::TXT,
+            ..Self::a(name)
+        }
+    }
+
     /// For what the server calls its version.
     #[must_use]
     pub fn chaos() -> Self {

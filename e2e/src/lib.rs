@@ -11,6 +11,7 @@ pub mod install;
 pub mod outside;
 pub mod place;
 pub mod policy;
+pub mod process;
 pub mod rig;
 pub mod scenario;
 pub mod steady;

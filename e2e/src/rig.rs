@@ -27,6 +27,8 @@ pub struct Rig {
     pub node_port: SocketAddr,
     /// The `helm` program.
     pub helm: PathBuf,
+    /// The `kubectl` program.
+    pub kubectl: PathBuf,
     /// An administrator's kubeconfig.
     pub kubeconfig: PathBuf,
 }
@@ -43,6 +45,7 @@ impl Rig {
             outside_address: parsed("TSUTSUMI_OUTSIDE_ADDRESS")?,
             node_port: SocketAddr::new(node, parsed("TSUTSUMI_NODE_PORT")?),
             helm: fact("TSUTSUMI_HELM")?.into(),
+            kubectl: fact("TSUTSUMI_KUBECTL")?.into(),
             kubeconfig: fact("KUBECONFIG")?.into(),
         })
     }

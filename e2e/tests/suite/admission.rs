@@ -206,7 +206,7 @@ fn rejects_sizes_that_no_server_can_keep() -> Result<()> {
         (
             "/udp/maxMessageBytes",
             json!("1232"),
-            &["udp.maxMessageBytes", "integer"],
+            &["udp.maxMessageBytes", "numeric"],
         ),
         ("/udp", json!({}), &["udp.maxMessageBytes", "Required"]),
     ])

@@ -1,4 +1,18 @@
 //! The end-to-end suite: one module per control or behaviour, one program, one cluster. `cargo xtask test` runs it.
 
 mod admission;
+mod away;
+mod canary;
+mod circle;
+mod deletion;
+mod dns_01;
+mod dns_02;
+mod dns_09;
+mod dns_12;
+mod exposure;
+mod foreign;
+mod leader;
+mod lifecycle;
 mod main_job;
+mod pods;
+mod rights;
