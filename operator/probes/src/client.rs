@@ -1,7 +1,8 @@
 //! The controller's side of a prober.
 //!
-//! One connection per batch, so that rotated certificates count at once. The answer is held against the question: a
-//! prober that leaves out, adds or changes a probe, or stands elsewhere than it was declared, is not believed.
+//! One connection per batch, with the TLS configuration that the client was made with: after a rotation, make another.
+//! The answer is held against the question: a prober that leaves out, adds or changes a probe, or stands elsewhere than
+//! it was declared, is not believed.
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 

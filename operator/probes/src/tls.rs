@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use rustls::{
@@ -111,7 +111,7 @@ pub enum TlsError {
 pub struct Credentials<C> {
     dir: PathBuf,
     build: fn(&Path) -> Result<C, TlsError>,
-    last: Mutex<Option<(Stamp, Arc<C>)>>,
+    last: Mutex<Option<(Option<Stamp>, Arc<C>)>>,
 }
 
 impl Credentials<ServerConfig> {
@@ -146,14 +146,14 @@ impl<C> Credentials<C> {
     pub fn current(&self) -> Result<Arc<C>, TlsError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = match (stamp(&self.dir), &*last) {
-            (Ok(stamp), Some((known, config))) if stamp == *known => return Ok(Arc::clone(config)),
+            (Ok(stamp), Some((known, config))) if Some(stamp) == *known => return Ok(Arc::clone(config)),
             (Ok(stamp), _) => (self.build)(&self.dir).map(|config| (stamp, Arc::new(config))),
             (Err(error), _) => Err(error),
         };
         match (fresh, &*last) {
             (Ok((stamp, config)), _) => {
-                tracing::info!(dir = %self.dir.display(), "read the certificate files");
-                *last = Some((stamp, Arc::clone(&config)));
+                tracing::debug!(dir = %self.dir.display(), "read the certificate files");
+                *last = Some((settled(stamp), Arc::clone(&config)));
                 Ok(config)
             }
             (Err(error), Some((_, config))) => {
@@ -185,6 +185,17 @@ fn stamp(dir: &Path) -> Result<Stamp, TlsError> {
         *slot = (stat.ino(), stat.len(), stat.modified().ok());
     }
     Ok(stamp)
+}
+
+/// The stamp, unless a file changed so lately that another change could bear the same time: then the files are read
+/// again next time.
+fn settled(stamp: Stamp) -> Option<Stamp> {
+    const CLOCK_GRAIN: Duration = Duration::from_secs(2);
+    let long_ago = |changed: SystemTime| changed.elapsed().is_ok_and(|age| age > CLOCK_GRAIN);
+    stamp
+        .iter()
+        .all(|(_, _, changed)| changed.is_some_and(long_ago))
+        .then_some(stamp)
 }
 
 fn server_config(dir: &Path) -> Result<ServerConfig, TlsError> {

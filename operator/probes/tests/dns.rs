@@ -124,7 +124,10 @@ async fn an_answer_from_another_port_is_not_heard() {
         let mut buffer = [0; 512];
         let (length, client) = server.recv_from(&mut buffer).await.unwrap();
         let elsewhere = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        elsewhere.send_to(&reply(&buffer[..length], 1), client).await.unwrap();
+        elsewhere
+            .send_to(&reply(&buffer[..length], 1), client)
+            .await
+            .unwrap();
         // The port stays open, so that nothing but silence comes from it.
         let _ = server.recv_from(&mut buffer).await;
     });

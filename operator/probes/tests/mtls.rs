@@ -99,13 +99,13 @@ async fn a_batch_goes_there_and_its_observations_come_back() {
     let prober = prober(&ca).await;
     let dir = files(|dir| ca.write(dir, Role::Controller));
     let server = udp_responder("127.0.0.1:0", |query| vec![reply(query, 3)]).await;
-    let probes = vec![Probe {
+    let asked = vec![Probe {
         id: 7,
         ask: Ask::Dns(question(server, Transport::Udp)),
     }];
-    let seen = client(prober.address, &dir).run(probes.clone()).await.unwrap();
+    let seen = client(prober.address, &dir).run(asked.clone()).await.unwrap();
     assert_eq!(seen.len(), 1);
-    assert_eq!((&seen[0].probe, seen[0].vantage), (&probes[0], Vantage::Outside));
+    assert_eq!((&seen[0].probe, seen[0].vantage), (&asked[0], Vantage::Outside));
     assert!(
         matches!(&seen[0].saw, Saw::Answer(answer) if answer.answers == 3),
         "{seen:?}"
@@ -161,10 +161,10 @@ async fn a_client_without_certificate_an_old_protocol_and_plain_text_are_refused
             .with_custom_certificate_verifier(Arc::new(TrustsAll(ring::default_provider())))
     };
     let (chain, key) = identity();
-    let proper = config(&[&TLS13]).with_client_auth_cert(chain, key).unwrap();
+    let honest = config(&[&TLS13]).with_client_auth_cert(chain, key).unwrap();
     let response = raw(
         prober.address,
-        proper,
+        honest,
         "GET /v1/probe HTTP/1.1\r\nHost: x\r\n\r\n",
     )
     .await;
@@ -203,14 +203,13 @@ async fn rotated_certificates_count_from_the_next_connection_on() {
     let (before, after) = (Ca::new(), Ca::new());
     let prober = prober(&before).await;
     let old = files(|dir| before.write(dir, Role::Controller));
-    let client_of_old = client(prober.address, &old);
-    client_of_old.run(vec![]).await.unwrap();
+    client(prober.address, &old).run(vec![]).await.unwrap();
 
     after.write(prober.dir.path(), Role::Prober);
-    let why = refusal(&client_of_old).await;
+    let why = refusal(&client(prober.address, &old)).await;
     assert!(why.contains("BadSignature"), "{why}");
     after.write(old.path(), Role::Controller);
-    client_of_old.run(vec![]).await.unwrap();
+    client(prober.address, &old).run(vec![]).await.unwrap();
 }
 
 #[tokio::test]
