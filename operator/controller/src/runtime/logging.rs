@@ -4,7 +4,11 @@
 //! `Display`. kube's do not since 4.2, so the chain ends at the first of them. Foreign text is escaped, so that no
 //! object's name can forge a log line.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IsTerminal},
+};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -35,9 +39,12 @@ pub(crate) fn init(format: LogFormat, filter: &str) -> Result<LevelHandle, LogEr
         LogFormat::Json => lines::layer()
             .json()
             .flatten_event(true)
-            .with_writer(std::io::stderr)
+            .with_writer(io::stderr)
             .boxed(),
-        LogFormat::Plain => lines::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Plain => lines::layer()
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(io::stderr)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)
@@ -101,7 +108,9 @@ impl fmt::Display for Chain<'_> {
 
 /// Whether the error's `Display` includes its sources.
 fn tells_all(error: &(dyn Error + 'static)) -> bool {
-    error.is::<kube::Error>() || error.is::<Box<kube::Error>>()
+    error.is::<kube::Error>()
+        || error.is::<Box<kube::Error>>()
+        || error.is::<kube::config::InferConfigError>()
 }
 
 fn escape(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,7 +138,7 @@ mod tests {
     fn the_chain_of_causes_is_shown() {
         let inner = Outer {
             what: "the file",
-            source: std::io::Error::other("disk\non fire"),
+            source: io::Error::other("disk\non fire"),
         };
         let outer = Outer {
             what: "the list",
@@ -143,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_chain_ends_at_kubes_own_error() {
-        let io = std::io::Error::other("broken pipe");
+        let io = io::Error::other("broken pipe");
         let outer = Outer {
             what: "the node",
             source: kube::Error::ReadEvents(io),
