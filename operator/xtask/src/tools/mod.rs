@@ -111,9 +111,9 @@ impl Cache {
         if whole(&folder) {
             return Ok(folder);
         }
-        let work = tempfile::Builder::new()
-            .prefix(".building-")
-            .tempdir_in(&family)?;
+        let prefix = format!(".building-v{version}-");
+        remove_abandoned(&family, &prefix)?;
+        let work = tempfile::Builder::new().prefix(&prefix).tempdir_in(&family)?;
         let out = work.path().join("out");
         fs::create_dir(&out)?;
         crate::run::step(&format!("built {tool} {version}"), || build(&out))?;
@@ -127,6 +127,18 @@ impl Cache {
         fs::rename(&out, &folder).with_context(|| format!("naming {}", folder.display()))?;
         Ok(folder)
     }
+}
+
+/// What a killed build of the same version left; nobody else builds it while we hold its lock.
+fn remove_abandoned(family: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(family)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_dir_all(entry.path())
+                .with_context(|| format!("removing {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -150,6 +162,7 @@ mod tests {
         let version: Version = "1.0.0".parse().unwrap();
         fs::create_dir_all(root.path().join("tool/v1.0.0")).unwrap();
         fs::write(root.path().join("tool/v1.0.0/one"), "old").unwrap();
+        fs::create_dir_all(root.path().join("tool/.building-v1.0.0-killed/out")).unwrap();
         let write = |out: &Path| -> Result<()> {
             fs::write(out.join("one"), "new")?;
             fs::write(out.join("two"), "new")?;
@@ -157,6 +170,7 @@ mod tests {
         };
         let folder = cache.ensure("tool", &version, &["one", "two"], write).unwrap();
         assert_eq!(fs::read_to_string(folder.join("one")).unwrap(), "new");
+        assert!(!root.path().join("tool/.building-v1.0.0-killed").exists());
         cache
             .ensure("tool", &version, &["one", "two"], |_| bail!("built again"))
             .unwrap();
