@@ -5,11 +5,13 @@
 //! begins from the same cluster DNS whatever the one before it left ([`scenario`]). One cluster, one test at a time.
 
 pub mod cluster;
+pub mod controller;
 pub mod corefile;
 pub mod dns;
 pub mod install;
 pub mod outside;
 pub mod place;
+pub mod platform;
 pub mod policy;
 pub mod process;
 pub mod rig;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ConfigMap, Service},
+    core::v1::{ConfigMap, Namespace, Service},
 };
 use kube::{
     ResourceExt as _,
@@ -20,6 +20,7 @@ use crate::{
     install::{self, NAMESPACE},
     outside::Prober,
     place::Place,
+    platform::{self, Platform},
     rig::{Rig, workspace},
     wait,
 };
@@ -90,11 +91,12 @@ impl Scenario {
     /// # Errors
     /// If the Deployment cannot be read.
     pub async fn original_image(&self) -> Result<String> {
-        let deployments = self.cluster.within::<Deployment>(DNS_NAMESPACE);
-        let deployment = deployments.get(DNS).await?;
-        if let Some(kept) = deployment.annotations().get(IMAGE) {
+        // On the namespace, since a test may replace the Deployment.
+        let namespaces: kube::Api<Namespace> = kube::Api::all(self.cluster.client.clone());
+        if let Some(kept) = namespaces.get(DNS_NAMESPACE).await?.annotations().get(IMAGE) {
             return Ok(kept.clone());
         }
+        let deployment = self.cluster.within::<Deployment>(DNS_NAMESPACE).get(DNS).await?;
         let template = deployment
             .spec
             .and_then(|spec| spec.template.spec)
@@ -105,7 +107,9 @@ impl Scenario {
             .find_map(|container| container.image)
             .context("it has an image")?;
         let patch = Patch::Merge(json!({"metadata": {"annotations": {IMAGE: image}}}));
-        deployments.patch(DNS, &PatchParams::default(), &patch).await?;
+        namespaces
+            .patch(DNS_NAMESPACE, &PatchParams::default(), &patch)
+            .await?;
         Ok(image)
     }
 
@@ -140,7 +144,10 @@ impl Scenario {
     }
 
     /// Removes every policy, also one whose finalizer nobody takes off.
-    async fn remove_policies(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If one stays.
+    pub async fn remove_policies(&self) -> Result<()> {
         let policies = self.cluster.policies();
         for policy in policies.list(&ListParams::default()).await?.items {
             let name = policy.name_any();
@@ -153,7 +160,10 @@ impl Scenario {
     }
 
     /// Removes what the controller keeps of policies that are gone, so that no test learns from another.
-    async fn clear_records(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If something stays.
+    pub async fn clear_records(&self) -> Result<()> {
         let config_maps = self.cluster.within::<ConfigMap>(NAMESPACE);
         for config_map in config_maps.list(&ListParams::default()).await?.items {
             if config_map.name_any().starts_with("tsutsumi-") {
@@ -168,7 +178,11 @@ impl Scenario {
     /// Cluster DNS as kubeadm installs it, exposed with the client's address kept, seen to be open.
     async fn reset_dns(&self) -> Result<()> {
         let image = self.original_image().await?;
-        self.run_image(&image).await?;
+        if platform::present(&self.cluster).await? == Platform::Kubeadm {
+            self.run_image(&image).await?;
+        } else {
+            platform::install(&self.rig, &self.cluster, Platform::Kubeadm, &image).await?;
+        }
         let services = self.cluster.within::<Service>(DNS_NAMESPACE);
         let local = Patch::Merge(json!({"spec": {"externalTrafficPolicy": "Local"}}));
         services

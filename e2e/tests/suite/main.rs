@@ -4,6 +4,8 @@ mod admission;
 mod away;
 mod canary;
 mod circle;
+mod crashes;
+mod custom;
 mod deletion;
 mod dns_01;
 mod dns_02;

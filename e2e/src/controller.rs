@@ -1,0 +1,151 @@
+//! The controller as a process of this machine instead of a pod: the same program, the same arguments and the rights of
+//! the same service account, but started anew within a moment. For tests that kill it many times.
+
+use std::{
+    fs::{self, File},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
+use kube::{
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    cluster::Cluster,
+    install::{CONTROLLER, NAMESPACE},
+    rig::{Rig, program},
+};
+
+/// Ends the process after its k-th write.
+const CRASH: &str = "TSUTSUMI_FAULT_EXIT_AFTER_WRITE";
+/// How the process ends then (`EX_SOFTWARE`).
+pub const CRASHED: i32 = 70;
+
+/// What is needed to start the controller on this machine.
+#[derive(Debug)]
+pub struct Local {
+    folder: TempDir,
+    arguments: Vec<String>,
+}
+
+/// The process; it ends with this value.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Local {
+    /// Takes the arguments from the installed Deployment and the rights from its service account.
+    ///
+    /// # Errors
+    /// If the chart is not installed.
+    pub async fn prepare(rig: &Rig, cluster: &Cluster) -> Result<Self> {
+        let deployment = cluster.within::<Deployment>(NAMESPACE).get(CONTROLLER).await?;
+        let spec = deployment
+            .spec
+            .and_then(|spec| spec.template.spec)
+            .context("a Deployment has a template")?;
+        let arguments = spec
+            .containers
+            .into_iter()
+            .find_map(|container| container.args)
+            .context("it has arguments")?;
+        // Every controller of this machine takes its port from the pod's; here it must not be one that is taken.
+        let arguments = arguments
+            .into_iter()
+            .filter(|argument| !argument.starts_with("--admin-address"));
+        let arguments = arguments
+            .chain(["--admin-address=127.0.0.1:0".to_owned()])
+            .collect();
+
+        let accounts = cluster.within::<ServiceAccount>(NAMESPACE);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                expiration_seconds: Some(3600),
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(CONTROLLER, &PostParams::default(), &request)
+            .await?;
+        let token = answer.status.context("a token was asked for")?.token;
+        let mut config = Kubeconfig::read_from(&rig.kubeconfig)?;
+        let user = json!([{"name": "controller", "user": {"token": token}}]);
+        config.auth_infos = serde_json::from_value(user)?;
+        for context in config
+            .contexts
+            .iter_mut()
+            .filter_map(|named| named.context.as_mut())
+        {
+            context.user = Some("controller".into());
+        }
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("kubeconfig"), serde_json::to_string(&config)?)?;
+        kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        Ok(Self { folder, arguments })
+    }
+
+    /// Starts the controller; with `crash_after` it ends after so many writes.
+    ///
+    /// # Errors
+    /// If the program does not start.
+    pub fn start(&self, crash_after: Option<u32>) -> Result<Running> {
+        let log = self.folder.path().join("log");
+        let file = File::options().create(true).append(true).open(&log)?;
+        let mut command = Command::new(program());
+        command
+            .args(&self.arguments)
+            .env("KUBECONFIG", self.folder.path().join("kubeconfig"));
+        command
+            .env("POD_NAMESPACE", NAMESPACE)
+            .env("POD_NAME", "e2e-controller");
+        if let Some(writes) = crash_after {
+            command.env(CRASH, writes.to_string());
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        Ok(Running {
+            child: command
+                .spawn()
+                .context("starting the controller on this machine")?,
+            log,
+        })
+    }
+}
+
+impl Running {
+    /// How the process ended, if it has.
+    ///
+    /// # Errors
+    /// If it ended in another way than the fault switch's; the message holds its last words.
+    pub fn crashed(&mut self) -> Result<Option<ExitStatus>> {
+        match self.child.try_wait()? {
+            Some(status) if status.code() != Some(CRASHED) => {
+                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                let last: Vec<_> = said.lines().rev().take(10).collect();
+                bail!("the controller ended with {status}:\n{}", last.join("\n"))
+            }
+            ended => Ok(ended),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

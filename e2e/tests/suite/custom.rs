@@ -1,0 +1,60 @@
+//! A platform that owns the Corefile and imports `coredns-custom`: only that ConfigMap is written, and only once it is
+//! there. The rig's stand-in for k3s has its Corefile, labels and mounts.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+use tsutsumi_api::conditions::{ConditionType, Reason};
+use tsutsumi_e2e::{
+    cluster::DNS_NAMESPACE,
+    platform::{self, CUSTOM, Platform},
+    policy,
+    scenario::{self, From},
+};
+
+#[test]
+fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
+    let name = "custom";
+    scenario::run(From::Installed, async |s| {
+        let image = s.original_image().await?;
+        platform::install(&s.rig, &s.cluster, Platform::K3s, &image).await?;
+        let main = s.cluster.corefile().await?;
+        s.cluster.apply_policy(&policy::enforcing(name)).await?;
+        let told = s
+            .says(name, ConditionType::Programmed, "False", Reason::Unsupported)
+            .await?;
+        let message = policy::condition(&told, ConditionType::Programmed).map(|found| found.message.clone());
+        ensure!(
+            message
+                .as_ref()
+                .is_some_and(|text| text.contains("kubectl") && text.contains(CUSTOM)),
+            "the next step is missing: {message:?}"
+        );
+
+        let custom = s.cluster.within::<ConfigMap>(DNS_NAMESPACE);
+        s.cluster
+            .make(&custom, json!({"metadata": {"name": CUSTOM}}))
+            .await?;
+        let client = s.keep_asking();
+        let ready = s.becomes_ready(name).await?;
+        ensure!(
+            ready
+                .status
+                .and_then(|status| status.target)
+                .is_some_and(|target| target.platform == "k3s")
+        );
+        s.outside_is_refused().await?;
+        client.lost_nothing()?;
+        ensure!(
+            s.cluster.corefile().await? == main,
+            "the platform's own file was written"
+        );
+        let data = custom.get(CUSTOM).await?.data.context("nothing was written")?;
+        ensure!(
+            data.iter()
+                .any(|(key, text)| key.ends_with(".override") && text.contains("acl")),
+            "{data:?}"
+        );
+        Ok(())
+    })
+}
