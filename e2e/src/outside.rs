@@ -70,10 +70,7 @@ impl Prober {
         command.arg("--tls-dir").arg(folder.path());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
-        let mut prober = Self {
-            child,
-            folder: folder,
-        };
+        let mut prober = Self { child, folder };
         let outside = Place::named(&rig.outside_netns);
         wait::until(
             "the prober outside listens",

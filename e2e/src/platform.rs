@@ -92,11 +92,17 @@ pub async fn present(cluster: &Cluster) -> Result<Platform> {
 /// If they differ.
 pub fn fixture_is_the_rigs() -> Result<()> {
     let text = fs::read_to_string(workspace().join("operator/xtask/manifests/kubeadm.yaml"))?;
-    let indented: String = corefile::KUBEADM
+    let indented: Vec<_> = corefile::KUBEADM
         .lines()
-        .map(|line| format!("    {line}\n"))
+        .map(|line| {
+            [
+                "    ", line, "
+",
+            ]
+            .concat()
+        })
         .collect();
-    let indented = indented.replace("reload 2s 1s", "{reload}");
+    let indented = indented.concat().replace("reload 2s 1s", "{reload}");
     anyhow::ensure!(
         text.contains(&indented),
         "the Corefile of kubeadm.yaml is not corefile::KUBEADM"

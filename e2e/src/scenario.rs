@@ -73,7 +73,9 @@ pub fn run(from: From, test: impl AsyncFnOnce(&mut Scenario) -> Result<()>) -> R
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut scenario = Scenario::begin(from).await.context("preparing the test")?;
+        let mut scenario = Box::pin(Scenario::begin(from))
+            .await
+            .context("preparing the test")?;
         let outcome = test(&mut scenario).await;
         if outcome.is_err() && from != From::Schema {
             scenario.tell().await;
@@ -133,10 +135,26 @@ impl Scenario {
     /// # Errors
     /// If it does not in time.
     pub async fn control(&self, name: &str, id: ControlId, state: ControlState) -> Result<ControlStatus> {
-        let what = format!("{id} is {state}");
-        let policy = self
-            .reaches(name, &what, READY, |policy| policy::came_to(policy, id, state))
-            .await?;
+        self.control_says(name, id, state, &[]).await
+    }
+
+    /// Waits until a control comes to an outcome with a message that holds every part, and returns it.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn control_says(
+        &self,
+        name: &str,
+        id: ControlId,
+        state: ControlState,
+        parts: &[&str],
+    ) -> Result<ControlStatus> {
+        let what = format!("{id} is {state} and its message has {parts:?}");
+        let says = |policy: &ResolverPolicy| {
+            let message = policy::control(policy, id).map_or("", |control| &control.message);
+            policy::came_to(policy, id, state) && parts.iter().all(|part| message.contains(part))
+        };
+        let policy = self.reaches(name, &what, READY, says).await?;
         policy::control(&policy, id).cloned().context("it was there")
     }
 
