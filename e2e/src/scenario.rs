@@ -56,7 +56,7 @@ pub struct Scenario {
 pub enum From {
     /// Cluster DNS as kubeadm installs it, exposed, and tsutsumi installed, with a prober outside.
     Installed,
-    /// Cluster DNS as kubeadm installs it, exposed, and nothing of ours but perhaps the CRDs.
+    /// Cluster DNS as kubeadm installs it, exposed, and nothing of ours.
     Bare,
     /// The CRDs only; cluster DNS as it happens to be.
     Schema,

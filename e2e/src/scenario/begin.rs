@@ -7,6 +7,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Service},
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -42,16 +43,18 @@ impl Scenario {
             outside,
             prober: None,
         };
-        if from == From::Schema {
-            scenario.apply_crds().await?;
-            return Ok(scenario);
-        }
         scenario.apply_crds().await?;
-        scenario.remove_policies().await?;
-        if from == From::Bare {
-            install::uninstall(&scenario.rig)?;
-        } else {
-            scenario.install().await?;
+        match from {
+            From::Schema => return Ok(scenario),
+            From::Installed => {
+                scenario.remove_policies().await?;
+                scenario.install().await?;
+            }
+            From::Bare => {
+                scenario.remove_policies().await?;
+                install::uninstall(&scenario.rig)?;
+                scenario.remove_crds().await?;
+            }
         }
         scenario.clear_records().await?;
         scenario.cluster.clear_made().await?;
@@ -114,9 +117,7 @@ impl Scenario {
     }
 
     async fn apply_crds(&self) -> Result<()> {
-        let api: kube::Api<
-            k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-        > = kube::Api::all(self.cluster.client.clone());
+        let api = self.crds();
         for entry in std::fs::read_dir(workspace().join("crds"))? {
             let path = entry?.path();
             let text = std::fs::read_to_string(&path)?;
@@ -141,6 +142,21 @@ impl Scenario {
                 .context("the CRD is not established in time")??;
         }
         Ok(())
+    }
+
+    async fn remove_crds(&self) -> Result<()> {
+        let api = self.crds();
+        for crd in api.list(&ListParams::default()).await?.items {
+            if crd.spec.group == tsutsumi_api::GROUP {
+                api.delete(&crd.name_any(), &DeleteParams::default()).await?;
+                wait::object(&api, &crd.name_any(), "gone", STARTED, |found| found.is_none()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn crds(&self) -> kube::Api<CustomResourceDefinition> {
+        kube::Api::all(self.cluster.client.clone())
     }
 
     /// Removes every policy, also one whose finalizer nobody takes off.
