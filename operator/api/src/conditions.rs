@@ -31,14 +31,25 @@ impl ConditionType {
 
 /// Declares the reasons with the text that stands in the status.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)+) => {
         /// Why a condition has its status; what a program may branch on.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub enum Reason {
-            $($(#[$doc])* $name,)+
+            $($(#[doc = $doc])* $name,)+
         }
 
         impl Reason {
+            /// Every reason, in the order of their names.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// What the reason says, as the reference page shows it.
+            #[must_use]
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc,)*),)+
+                }
+            }
+
             /// The reason as it stands in the status.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

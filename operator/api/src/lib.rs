@@ -5,6 +5,8 @@
 
 pub mod conditions;
 pub mod crds;
+#[cfg(test)]
+mod reference;
 pub mod resolver_policy;
 pub mod values;
 

@@ -1,6 +1,9 @@
 //! `ResolverPolicy`: whom the cluster's DNS serves, and how it behaves towards them.
 
-#![allow(clippy::duplicated_attributes, reason = "every print column names its own type")]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every print column names its own type"
+)]
 
 pub mod status;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::Time};
 use json_patch::Patch;
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::Time};
 use kube::Api;
 use serde_json::json;
 use tsutsumi_api::resolver_policy::{Rollout, RolloutState};
@@ -65,7 +65,10 @@ pub(crate) async fn apply(scene: &Scene<'_>, plan: &Plan, memory: &mut Memory) -
         Step::GiveUp(mut rollout) => {
             let slot = slot_of(plan);
             if let Some(manager) = slot.and_then(|slot| other_manager(scene.cluster, slot)) {
-                rollout.message = format!("{}; the last one to write was `{manager}`: change it there", rollout.message);
+                rollout.message = format!(
+                    "{}; the last one to write was `{manager}`: change it there",
+                    rollout.message
+                );
             }
             memory.rollout = Some(rollout);
             Ok(Next::Change)
@@ -85,11 +88,15 @@ pub(crate) async fn apply(scene: &Scene<'_>, plan: &Plan, memory: &mut Memory) -
 
 async fn judge_step(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Result<Next, Error> {
     let before = memory.rollout.clone();
-    let entered = |state, message: String| Some(enter(state, change.label(), message, before.as_ref(), scene.at));
+    let entered =
+        |state, message: String| Some(enter(state, change.label(), message, before.as_ref(), scene.at));
     match judge::judge(scene, change).await? {
         judge::Judgement::Pending => Ok(Next::After(PACE)),
         judge::Judgement::NoWorse => {
-            memory.rollout = entered(RolloutState::CanaryPassed, "the candidate did no worse in a canary".into());
+            memory.rollout = entered(
+                RolloutState::CanaryPassed,
+                "the candidate did no worse in a canary".into(),
+            );
             Ok(Next::Now)
         }
         judge::Judgement::Worse(message) => {
@@ -114,7 +121,12 @@ async fn write(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Resul
     };
     let asked = match ask::pods(scene).await {
         Ok(asked) => asked,
-        Err(error) => return hold(memory, format!("nothing is written before a baseline was seen: {error}")),
+        Err(error) => {
+            return hold(
+                memory,
+                format!("nothing is written before a baseline was seen: {error}"),
+            );
+        }
     };
     let baseline: Vec<_> = asked
         .iter()
@@ -125,9 +137,15 @@ async fn write(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Resul
         })
         .collect();
     if baseline.is_empty() {
-        return hold(memory, "nothing is written while no pod of cluster DNS answers the prober inside".into());
+        return hold(
+            memory,
+            "nothing is written while no pod of cluster DNS answers the prober inside".into(),
+        );
     }
-    let record = Record { baseline, ..memory.record.saving(change) };
+    let record = Record {
+        baseline,
+        ..memory.record.saving(change)
+    };
     if record != memory.record {
         save(scene, &record, &change.slot).await?;
         memory.record = record;
@@ -138,7 +156,13 @@ async fn write(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Resul
     }
     memory.misses.clear();
     let message = "the text is written; waiting for every pod to show it";
-    memory.rollout = Some(enter(RolloutState::Written, change.label(), message, memory.rollout.as_ref(), scene.at));
+    memory.rollout = Some(enter(
+        RolloutState::Written,
+        change.label(),
+        message,
+        memory.rollout.as_ref(),
+        scene.at,
+    ));
     Ok(Next::After(CONFIRM_PACE))
 }
 
@@ -166,11 +190,21 @@ async fn confirm_step(
     };
     for pod in &asked {
         let misses = memory.misses.entry(pod.name.clone()).or_default();
-        *misses = if confirm::answers(&pod.observations) { 0 } else { *misses + 1 };
+        *misses = if confirm::answers(&pod.observations) {
+            0
+        } else {
+            *misses + 1
+        };
     }
     let misses = |pod: &str| memory.misses.get(pod).copied().unwrap_or_default();
-    let confirmation =
-        confirm::confirm(&asked, &memory.record.baseline, identity, &misses, since, scene.at.now);
+    let confirmation = confirm::confirm(
+        &asked,
+        &memory.record.baseline,
+        identity,
+        &misses,
+        since,
+        scene.at.now,
+    );
     let enter_with = |state, message: String| {
         let mut entered = enter(state, label, message, before.as_ref(), scene.at);
         if state == RolloutState::Written {
@@ -198,8 +232,12 @@ async fn roll_back(
     memory: &mut Memory,
     enter_with: impl Fn(RolloutState, String) -> Rollout,
 ) -> Result<Next, Error> {
-    let (Some(previous), Some(candidate)) = (memory.record.previous.clone(), memory.record.candidate.clone()) else {
-        memory.rollout = Some(enter_with(RolloutState::Written, format!("{why}; there is no saved text to put back")));
+    let (Some(previous), Some(candidate)) = (memory.record.previous.clone(), memory.record.candidate.clone())
+    else {
+        memory.rollout = Some(enter_with(
+            RolloutState::Written,
+            format!("{why}; there is no saved text to put back"),
+        ));
         return Ok(Next::After(CONFIRM_PACE));
     };
     // A newer edit by somebody else is never overwritten: only our own text gives way to the saved one.
@@ -207,7 +245,10 @@ async fn roll_back(
         return Ok(Next::Change);
     }
     if replace(scene, slot, &previous, "put the saved Corefile back").await? {
-        memory.rollout = Some(enter_with(RolloutState::RolledBack, format!("{why}; the saved text was put back")));
+        memory.rollout = Some(enter_with(
+            RolloutState::RolledBack,
+            format!("{why}; the saved text was put back"),
+        ));
         Ok(Next::Change)
     } else {
         Ok(Next::After(PACE))
@@ -215,12 +256,7 @@ async fn roll_back(
 }
 
 /// Replaces the text of a slot, if the ConfigMap is still the one that was read. False where it is not.
-async fn replace(
-    scene: &Scene<'_>,
-    slot: &Slot,
-    text: &str,
-    operation: &'static str,
-) -> Result<bool, Error> {
+async fn replace(scene: &Scene<'_>, slot: &Slot, text: &str, operation: &'static str) -> Result<bool, Error> {
     let api = scene.config_maps(&slot.namespace);
     let pointer = format!("/data/{}", slot.key.replace('~', "~0").replace('/', "~1"));
     let patch = match live(scene.cluster, slot) {
@@ -230,7 +266,10 @@ async fn replace(
         ]),
         None => return Ok(false),
     };
-    let patch: Patch = serde_json::from_value(patch).map_err(|source| Error::Describe { what: "a patch", source })?;
+    let patch: Patch = serde_json::from_value(patch).map_err(|source| Error::Describe {
+        what: "a patch",
+        source,
+    })?;
     match scene.writer.json_patch(&api, &slot.config_map, patch).await {
         Ok(_) => Ok(true),
         Err(WriteError::Conflict { .. }) => Ok(false),
@@ -241,7 +280,12 @@ async fn replace(
 /// The text in a slot with the version of its ConfigMap.
 fn live(cluster: &Cluster, slot: &Slot) -> Option<(String, String)> {
     let config_map = cluster.config_map(&slot.namespace, &slot.config_map)?;
-    let text = config_map.data.as_ref().and_then(|data| data.get(&slot.key)).cloned().unwrap_or_default();
+    let text = config_map
+        .data
+        .as_ref()
+        .and_then(|data| data.get(&slot.key))
+        .cloned()
+        .unwrap_or_default();
     Some((text, config_map.metadata.resource_version.clone()?))
 }
 
@@ -271,7 +315,11 @@ async fn save(scene: &Scene<'_>, record: &Record, slot: &Slot) -> Result<(), Err
             name: Some(name.clone()),
             labels: Some([("app.kubernetes.io/managed-by".to_owned(), "tsutsumi".to_owned())].into()),
             annotations: Some(
-                [("tsutsumi.dev/restore".to_owned(), Record::restore_command(scene.policy(), own, slot))].into(),
+                [(
+                    "tsutsumi.dev/restore".to_owned(),
+                    Record::restore_command(scene.policy(), own, slot),
+                )]
+                .into(),
             ),
             ..Default::default()
         },
@@ -282,6 +330,9 @@ async fn save(scene: &Scene<'_>, record: &Record, slot: &Slot) -> Result<(), Err
         .writer
         .apply_owned(&scene.config_maps(own), &name, &config_map)
         .await
-        .map_err(|source| Error::Apply { operation: "keep the present Corefile", source })?;
+        .map_err(|source| Error::Apply {
+            operation: "keep the present Corefile",
+            source,
+        })?;
     Ok(())
 }

@@ -14,7 +14,9 @@ use tsutsumi_engine::{
     resolver::plan::Slot,
     target::{MountedFiles, Target},
 };
-use tsutsumi_model::{Ask, DnsQuestion, DomainName, Endpoint, Observation, Probe, QueryClass, QueryType, Saw, Transport};
+use tsutsumi_model::{
+    Ask, DnsQuestion, DomainName, Endpoint, Observation, Probe, QueryClass, QueryType, Saw, Transport,
+};
 
 /// Which of the two texts a canary runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,23 +67,41 @@ impl Files {
                 let item = |item: &KeyToPath| Some((item.path.clone(), data.get(&item.key)?.clone()));
                 files.items.iter().filter_map(item).collect()
             };
-            Mount { path: files.path.clone(), sub_path: files.sub_path.clone(), texts }
+            Mount {
+                path: files.path.clone(),
+                sub_path: files.sub_path.clone(),
+                texts,
+            }
         };
-        Self(target.template.files.iter().map(mount).filter(|mount| !mount.texts.is_empty()).collect())
+        Self(
+            target
+                .template
+                .files
+                .iter()
+                .map(mount)
+                .filter(|mount| !mount.texts.is_empty())
+                .collect(),
+        )
     }
 
     /// The name of the canary's pod and ConfigMap.
     pub(crate) fn name(&self, role: Role) -> String {
         let mut hash = Sha256::new();
         for mount in &self.0 {
-            let parts = [&mount.path].into_iter().chain(mount.texts.iter().flat_map(|(name, text)| [name, text]));
+            let parts = [&mount.path]
+                .into_iter()
+                .chain(mount.texts.iter().flat_map(|(name, text)| [name, text]));
             for part in parts {
                 hash.update(part.len().to_be_bytes());
                 hash.update(part);
             }
         }
-        let hash: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("tsutsumi-canary-{}-{hash}", role.as_str())
+        let hash = hash
+            .finalize()
+            .iter()
+            .take(6)
+            .fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
+        format!("tsutsumi-canary-{}-{hash:012x}", role.as_str())
     }
 
     /// The key of a file in the canary's one ConfigMap.
@@ -98,7 +118,11 @@ const DEADLINE: i64 = 300;
 /// The ConfigMap with the canary's files.
 pub(crate) fn config_map(files: &Files, role: Role, policy: &str) -> ConfigMap {
     let data = files.0.iter().enumerate().flat_map(|(mount, mounted)| {
-        mounted.texts.values().enumerate().map(move |(file, text)| (Files::key(mount, file), text.clone()))
+        mounted
+            .texts
+            .values()
+            .enumerate()
+            .map(move |(file, text)| (Files::key(mount, file), text.clone()))
     });
     ConfigMap {
         metadata: kube::core::ObjectMeta {
@@ -111,7 +135,7 @@ pub(crate) fn config_map(files: &Files, role: Role, policy: &str) -> ConfigMap {
     }
 }
 
-/// The canary's pod: the image that serves, restricted in everything that a ValidatingAdmissionPolicy pins.
+/// The canary's pod: the image that serves, restricted in everything that an admission policy pins.
 pub(crate) fn pod(
     files: &Files,
     role: Role,
@@ -224,13 +248,17 @@ pub(crate) fn questions(server: Endpoint, first_id: u32, cluster_domain: &Domain
 
 /// Whether the canary is up: it answers for the cluster's own API, which needs the `kubernetes` plugin to have synced.
 pub(crate) fn serves(observations: &[Observation]) -> bool {
-    observations.iter().take(2).all(|seen| matches!(&seen.saw, Saw::Answer(answer) if answer.rcode == tsutsumi_model::Rcode::NOERROR))
+    observations.iter().take(2).all(
+        |seen| matches!(&seen.saw, Saw::Answer(answer) if answer.rcode == tsutsumi_model::Rcode::NOERROR),
+    )
 }
 
 /// The first question that the candidate answers worse than the present text, for a person.
 pub(crate) fn worse(present: &[Observation], candidate: &[Observation]) -> Option<String> {
     present.iter().zip(candidate).find_map(|(before, after)| {
-        let Ask::Dns(question) = &before.probe.ask else { return None };
+        let Ask::Dns(question) = &before.probe.ask else {
+            return None;
+        };
         let worse = match (&before.saw, &after.saw) {
             (Saw::Answer(before), Saw::Answer(after)) => before.rcode != after.rcode,
             (Saw::Answer(_), _) => true,

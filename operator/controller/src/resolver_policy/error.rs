@@ -7,13 +7,6 @@ use crate::runtime::writer::WriteError;
 /// Why a reconcile ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The object is not what the schema asks for.
-    #[error("the policy is not valid")]
-    Invalid {
-        /// What is wrong.
-        #[source]
-        source: Box<kube::core::error_boundary::InvalidObject>,
-    },
     /// Our own record could not be read.
     #[error("could not read the record of what is ours")]
     Load {
@@ -60,7 +53,6 @@ impl Error {
     /// The closed set of categories: the only failure label of a metric.
     pub(crate) const fn category(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } => "invalid",
             Self::Load { .. } => "load",
             Self::Apply { .. } => "apply",
             Self::Describe { .. } => "describe",

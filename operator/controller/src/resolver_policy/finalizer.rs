@@ -33,7 +33,11 @@ pub(super) async fn settle(
         with_ours.push(FINALIZER.to_owned());
         set(ctx, writer, policy, &with_ours).await?;
     } else if !wanted && present {
-        let others: Vec<_> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+        let others: Vec<_> = finalizers
+            .iter()
+            .filter(|finalizer| *finalizer != FINALIZER)
+            .cloned()
+            .collect();
         set(ctx, writer, policy, &others).await?;
     }
     Ok(!going || wanted)
@@ -43,26 +47,36 @@ pub(super) async fn settle(
 fn is_done(plan: &Plan, memory: &Memory) -> bool {
     match plan {
         Plan::Blocked { .. } => true,
-        Plan::InForce { .. } => {
-            memory.rollout.as_ref().is_none_or(|rollout| {
-                rollout.identity != "restore" || rollout.state == RolloutState::Settled
-            })
-        }
+        Plan::InForce { .. } => memory
+            .rollout
+            .as_ref()
+            .is_none_or(|rollout| rollout.identity != "restore" || rollout.state == RolloutState::Settled),
         Plan::Replace(_) => false,
     }
 }
 
-async fn set(ctx: &Ctx, writer: &Writer, policy: &ResolverPolicy, finalizers: &[String]) -> Result<(), Error> {
+async fn set(
+    ctx: &Ctx,
+    writer: &Writer,
+    policy: &ResolverPolicy,
+    finalizers: &[String],
+) -> Result<(), Error> {
     let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
     let patch = json!([
         { "op": "test", "path": "/metadata/resourceVersion", "value": policy.metadata.resource_version },
         { "op": "add", "path": "/metadata/finalizers", "value": finalizers },
     ]);
-    let patch: Patch = serde_json::from_value(patch).map_err(|source| Error::Describe { what: "a patch", source })?;
+    let patch: Patch = serde_json::from_value(patch).map_err(|source| Error::Describe {
+        what: "a patch",
+        source,
+    })?;
     let name = policy.metadata.name.as_deref().unwrap_or_default();
     match writer.json_patch(&api, name, patch).await {
         // The watch brings the newer object, and with it another try.
         Ok(_) | Err(WriteError::Conflict { .. }) => Ok(()),
-        Err(source) => Err(Error::Apply { operation: "set the finalizer", source }),
+        Err(source) => Err(Error::Apply {
+            operation: "set the finalizer",
+            source,
+        }),
     }
 }

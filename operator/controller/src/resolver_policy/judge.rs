@@ -40,7 +40,9 @@ pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgemen
     let (present, candidate) = (files(&change.present), files(&faulty(&change.candidate)));
     let judgement = match look(scene, &present, Role::Present).await? {
         Look::Pending => return Ok(Judgement::Pending),
-        Look::Down(why) => Judgement::Inconclusive(format!("the present text could not be run in a canary: {why}")),
+        Look::Down(why) => {
+            Judgement::Inconclusive(format!("the present text could not be run in a canary: {why}"))
+        }
         Look::Up(before) => match look(scene, &candidate, Role::Candidate).await? {
             Look::Pending => return Ok(Judgement::Pending),
             Look::Down(why) => Judgement::Worse(format!("the candidate did not run in a canary: {why}")),
@@ -51,7 +53,11 @@ pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgemen
             },
         },
     };
-    remove(scene, &[present.name(Role::Present), candidate.name(Role::Candidate)]).await?;
+    remove(
+        scene,
+        &[present.name(Role::Present), candidate.name(Role::Candidate)],
+    )
+    .await?;
     Ok(judgement)
 }
 
@@ -78,21 +84,34 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
         .metadata
         .creation_timestamp
         .as_ref()
-        .map_or(SignedDuration::ZERO, |created| Timestamp::now().duration_since(created.0));
+        .map_or(SignedDuration::ZERO, |created| {
+            Timestamp::now().duration_since(created.0)
+        });
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
         return Ok(Look::Down(last_words(pod)));
     }
     let late = |what: &str| {
-        if age > UP_WITHIN { Look::Down(format!("{what} within {} s", UP_WITHIN.as_secs())) } else { Look::Pending }
+        if age > UP_WITHIN {
+            Look::Down(format!("{what} within {} s", UP_WITHIN.as_secs()))
+        } else {
+            Look::Pending
+        }
     };
     let Some(address) = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()) else {
         return Ok(late("it got no address"));
     };
     let Some(port) = scene.target.pods.first().map(|pod| pod.dns_port) else {
-        return Ok(Look::Down("no pod of cluster DNS shows on which port to ask".into()));
+        return Ok(Look::Down(
+            "no pod of cluster DNS shows on which port to ask".into(),
+        ));
     };
     let probes = canary::questions(Endpoint { address, port }, 0, &scene.ctx.cluster_domain);
-    match scene.ctx.vantages.ask(scene.cluster, Vantage::Inside, probes).await {
+    match scene
+        .ctx
+        .vantages
+        .ask(scene.cluster, Vantage::Inside, probes)
+        .await
+    {
         Ok(observations) if canary::serves(&observations) => Ok(Look::Up(Seen { observations, age })),
         Ok(_) => Ok(late("it did not answer for the cluster's API")),
         Err(error) if age > UP_WITHIN => Ok(Look::Down(error.to_string())),
@@ -101,15 +120,31 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
 }
 
 async fn create(scene: &Scene<'_>, files: &Files, role: Role) -> Result<(), Error> {
-    let failed = |source| Error::Apply { operation: "start a canary", source };
+    let failed = |source| Error::Apply {
+        operation: "start a canary",
+        source,
+    };
     let own = &scene.ctx.scope.own_namespace;
     let config_maps: Api<ConfigMap> = Api::namespaced(scene.ctx.client.clone(), own);
     let pods: Api<Pod> = Api::namespaced(scene.ctx.client.clone(), own);
     let config_map = canary::config_map(files, role, scene.policy());
     let name = files.name(role);
-    scene.writer.apply_owned(&config_maps, &name, &config_map).await.map_err(failed)?;
-    let pod = canary::pod(files, role, scene.policy(), scene.target, &scene.ctx.canary_service_account)
-        .map_err(|source| Error::Describe { what: "a canary", source })?;
+    scene
+        .writer
+        .apply_owned(&config_maps, &name, &config_map)
+        .await
+        .map_err(failed)?;
+    let pod = canary::pod(
+        files,
+        role,
+        scene.policy(),
+        scene.target,
+        &scene.ctx.canary_service_account,
+    )
+    .map_err(|source| Error::Describe {
+        what: "a canary",
+        source,
+    })?;
     match scene.writer.create(&pods, &pod).await {
         // Ours from before, not yet in the cache.
         Ok(_) | Err(WriteError::Conflict { .. }) => Ok(()),
@@ -119,14 +154,25 @@ async fn create(scene: &Scene<'_>, files: &Files, role: Role) -> Result<(), Erro
 
 /// Removes canaries by name; what is gone already is fine.
 async fn remove(scene: &Scene<'_>, names: &[String]) -> Result<(), Error> {
-    let failed = |source| Error::Apply { operation: "remove a canary", source };
+    let failed = |source| Error::Apply {
+        operation: "remove a canary",
+        source,
+    };
     let own = &scene.ctx.scope.own_namespace;
     let config_maps: Api<ConfigMap> = Api::namespaced(scene.ctx.client.clone(), own);
     let pods: Api<Pod> = Api::namespaced(scene.ctx.client.clone(), own);
     for name in names {
         let uid = observe::pod(scene.cluster, own, name).and_then(|pod| pod.metadata.uid.clone());
-        scene.writer.delete(&pods, name, uid.as_deref()).await.map_err(failed)?;
-        scene.writer.delete(&config_maps, name, None).await.map_err(failed)?;
+        scene
+            .writer
+            .delete(&pods, name, uid.as_deref())
+            .await
+            .map_err(failed)?;
+        scene
+            .writer
+            .delete(&config_maps, name, None)
+            .await
+            .map_err(failed)?;
     }
     Ok(())
 }
@@ -140,11 +186,16 @@ fn faulty(candidate: &str) -> String {
 
 /// Why a canary's container ended, as it said itself.
 fn last_words(pod: &Pod) -> String {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
     statuses
         .filter_map(|status| status.state.as_ref()?.terminated.as_ref())
         .find_map(|ended| ended.message.as_deref())
         .and_then(|message| message.lines().rfind(|line| !line.trim().is_empty()))
-        .map_or_else(|| "it ended without a word".to_owned(), |line| line.trim().to_owned())
+        .map_or_else(
+            || "it ended without a word".to_owned(),
+            |line| line.trim().to_owned(),
+        )
 }
-

@@ -2,11 +2,13 @@
 //!
 //! Everything here can be lost: the record comes back from our ConfigMap, the rollout from the status.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use tokio::sync::Mutex;
 use tsutsumi_api::{ResolverPolicy, ResolverPolicyStatus, resolver_policy::Rollout};
 use tsutsumi_engine::resolver::Record;
 
@@ -35,28 +37,43 @@ impl Memories {
     /// The memory of a policy: as kept, else read from our ConfigMap and from the status.
     pub(crate) async fn load(&self, policy: &ResolverPolicy, own: &Api<ConfigMap>) -> Result<Memory, Error> {
         let name = policy.metadata.name.clone().unwrap_or_default();
-        if let Some(kept) = self.0.lock().await.get(&name) {
+        if let Some(kept) = self.all().get(&name) {
             return Ok(kept.clone());
         }
-        let kept = own.get_opt(&Record::name(&name)).await.map_err(|source| Error::Load { source: source.into() })?;
+        let kept = own
+            .get_opt(&Record::name(&name))
+            .await
+            .map_err(|source| Error::Load {
+                source: source.into(),
+            })?;
         let data = kept.and_then(|config_map| config_map.data).unwrap_or_default();
-        let record = Record::parse(&data).map_err(|source| Error::Load { source: source.into() })?;
+        let record = Record::parse(&data).map_err(|source| Error::Load {
+            source: source.into(),
+        })?;
         let rollout = policy.status.as_ref().and_then(|status| status.rollout.clone());
-        Ok(Memory { record, rollout, ..Memory::default() })
+        Ok(Memory {
+            record,
+            rollout,
+            ..Memory::default()
+        })
     }
 
     /// Keeps a memory until the next reconcile.
-    pub(crate) async fn keep(&self, policy: &str, memory: Memory) {
-        self.0.lock().await.insert(policy.to_owned(), memory);
+    pub(crate) fn keep(&self, policy: &str, memory: Memory) {
+        self.all().insert(policy.to_owned(), memory);
     }
 
     /// Forgets a policy: it is gone, or a write failed and the cluster knows better.
-    pub(crate) async fn forget(&self, policy: &str) {
-        self.0.lock().await.remove(policy);
+    pub(crate) fn forget(&self, policy: &str) {
+        self.all().remove(policy);
     }
 
     /// Forgets everything: another replica may have written since.
-    pub(crate) async fn clear(&self) {
-        self.0.lock().await.clear();
+    pub(crate) fn clear(&self) {
+        self.all().clear();
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

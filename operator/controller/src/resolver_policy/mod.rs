@@ -17,18 +17,23 @@ mod vantage;
 mod verify;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,
     core::DeserializeGuard,
-    runtime::{Controller, controller::Action, reflector::Store, watcher},
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::Action,
+        reflector::{self, Store},
+        watcher,
+    },
 };
 use tokio::sync::mpsc;
 use tsutsumi_api::ResolverPolicy;
@@ -83,13 +88,22 @@ pub(crate) async fn run(run: RunContext) {
     let scope = Scope {
         own_namespace: run.args.namespace.clone(),
         target_namespaces: run.args.target_namespaces.clone(),
-        config_maps: run.args.config_maps.iter().map(|map| (map.namespace.clone(), map.name.clone())).collect(),
+        config_maps: run
+            .args
+            .config_maps
+            .iter()
+            .map(|map| (map.namespace.clone(), map.name.clone()))
+            .collect(),
     };
-    let vantages =
-        Vantages::new(&scope.own_namespace, run.args.prober_port, run.args.outside_vantages.clone(), run.tls);
+    let vantages = Vantages::new(
+        &scope.own_namespace,
+        run.args.prober_port,
+        run.args.outside_vantages.clone(),
+        run.tls,
+    );
     let caches = Caches::start(&run.client, &scope, &trigger);
     let policies: Api<DeserializeGuard<ResolverPolicy>> = Api::all(run.client.clone());
-    let controller = Controller::new(policies, watcher::Config::default());
+    let (known, keeping) = reflector::store();
     let cluster_domain = run.args.cluster_domain.clone();
     let api_name = ["svc", "default", "kubernetes"]
         .into_iter()
@@ -108,7 +122,7 @@ pub(crate) async fn run(run: RunContext) {
         metrics: run.metrics,
         events: run.events,
         diagnostics: run.diagnostics,
-        policies: controller.store(),
+        policies: known.clone(),
         caches,
         memories: Memories::default(),
         failures: Mutex::default(),
@@ -119,8 +133,19 @@ pub(crate) async fn run(run: RunContext) {
     let triggers = stream::unfold(triggered, |mut receiver| async move {
         receiver.recv().await.map(|()| ((), receiver))
     });
+    let bystander = Arc::clone(&ctx);
+    let touched = watcher(policies, watcher::Config::default())
+        .default_backoff()
+        .reflect(keeping)
+        .inspect_ok(move |event| {
+            // Without a finalizer nothing reconciles an object that is gone.
+            if let watcher::Event::Delete(object) = event {
+                forget(&bystander, &object.name_any());
+            }
+        })
+        .touched_objects();
     let shutdown = run.shutdown.clone();
-    let work = controller
+    let work = Controller::for_stream(touched, known)
         .reconcile_all_on(triggers)
         .graceful_shutdown_on(async move { shutdown.requested().await })
         .run(reconcile, error_policy, ctx)
@@ -137,7 +162,7 @@ pub(crate) async fn run(run: RunContext) {
 async fn follow_elections(leadership: Leadership, ctx: Arc<Ctx>, trigger: mpsc::Sender<()>) {
     let mut leads = leadership.subscribe();
     while leads.changed().await.is_ok() {
-        ctx.memories.clear().await;
+        ctx.memories.clear();
         if *leads.borrow_and_update() {
             let _ = trigger.try_send(());
         } else {
@@ -148,23 +173,28 @@ async fn follow_elections(leadership: Leadership, ctx: Arc<Ctx>, trigger: mpsc::
 
 async fn reconcile(object: Arc<DeserializeGuard<ResolverPolicy>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
     // Without the lease nothing is decided; winning it reconciles everything.
-    let Some(writer) = ctx.leadership.writer() else { return Ok(Action::await_change()) };
+    let Some(writer) = ctx.leadership.writer() else {
+        return Ok(Action::await_change());
+    };
     let reconciling = ctx.metrics.reconciling();
     let name = object.name_any();
     let outcome = match &object.0 {
-        Ok(policy) => keep_true(&ctx, &writer, policy.clone()).await,
+        Ok(policy) => Box::pin(keep_true(&ctx, &writer, policy.clone())).await,
         Err(invalid) => publish::invalid(&ctx, &writer, &name, invalid).await,
     };
     match outcome {
         Ok(action) => {
             reconciling.finish("ok");
-            ctx.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            ctx.failures
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&name);
             Ok(action)
         }
         Err(error) => {
             reconciling.finish(error.category());
             // Whatever was half done, the cluster knows better than we do.
-            ctx.memories.forget(&name).await;
+            ctx.memories.forget(&name);
             Err(error)
         }
     }
@@ -188,15 +218,36 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         planned = planned.held_back();
     }
     if !finalizer::settle(ctx, writer, &checked, &planned.plan, &memory).await? {
-        forget(ctx, &name).await;
+        forget(ctx, &name);
         return Ok(Action::await_change());
     }
-    let next = within("apply", take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)).await?;
-    ctx.caches.serve(checked.allow.as_ref().map(|allow| allow.nets.clone()));
+    let next = within(
+        "apply",
+        Box::pin(take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)),
+    )
+    .await?;
+    ctx.caches
+        .serve(checked.allow.as_ref().map(|allow| allow.nets.clone()));
     let request = verify::request(ctx, &checked, memory.rollout.as_ref());
     let verified = ctx.verifier.newest(request.as_ref());
-    within("status", publish::publish(ctx, writer, &checked, &planned, &mut memory, verified)).await?;
-    ctx.memories.keep(&name, memory).await;
+    within(
+        "status",
+        Box::pin(publish::publish(
+            ctx,
+            writer,
+            &checked,
+            &planned,
+            &mut memory,
+            verified,
+        )),
+    )
+    .await?;
+    ctx.diagnostics.put(
+        "caches",
+        "sizes",
+        &ctx.caches.sizes().into_iter().collect::<BTreeMap<_, _>>(),
+    );
+    ctx.memories.keep(&name, memory);
     Ok(match next {
         Next::Change => Action::await_change(),
         Next::Now => Action::requeue(Duration::ZERO),
@@ -213,36 +264,60 @@ async fn take_step(
     cluster: &Cluster,
     memory: &mut Memory,
 ) -> Result<Next, Error> {
-    let (Ok(target), true) = (&checked.target, checked.writes()) else { return Ok(Next::Change) };
+    let (Ok(target), true) = (&checked.target, checked.writes()) else {
+        return Ok(Next::Change);
+    };
     let at = Circumstances {
         now: Timestamp::now(),
         generation: checked.policy.metadata.generation.unwrap_or_default(),
         image: &target.template.image,
     };
-    let scene = Scene { ctx, writer, checked, target, cluster, at };
+    let scene = Scene {
+        ctx,
+        writer,
+        checked,
+        target,
+        cluster,
+        at,
+    };
     apply::apply(&scene, &planned.plan, memory).await
 }
 
 /// Bounds one phase; kube's own retries would otherwise hold a reconcile for minutes.
 async fn within<T>(phase: &'static str, io: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(APPLY_LIMIT, io).await.map_err(|_| Error::Deadline { phase, limit: APPLY_LIMIT })?
+    tokio::time::timeout(APPLY_LIMIT, io)
+        .await
+        .map_err(|_| Error::Deadline {
+            phase,
+            limit: APPLY_LIMIT,
+        })?
 }
 
 /// The other policies that can be read.
 fn others(ctx: &Ctx, name: &str) -> Vec<Arc<ResolverPolicy>> {
-    let readable = |object: Arc<DeserializeGuard<ResolverPolicy>>| object.0.as_ref().ok().cloned().map(Arc::new);
-    ctx.policies.state().into_iter().filter(|object| object.name_any() != name).filter_map(readable).collect()
+    let readable =
+        |object: Arc<DeserializeGuard<ResolverPolicy>>| object.0.as_ref().ok().cloned().map(Arc::new);
+    ctx.policies
+        .state()
+        .into_iter()
+        .filter(|object| object.name_any() != name)
+        .filter_map(readable)
+        .collect()
 }
 
 /// The policy is gone.
-async fn forget(ctx: &Ctx, name: &str) {
-    ctx.memories.forget(name).await;
+fn forget(ctx: &Ctx, name: &str) {
+    ctx.memories.forget(name);
     ctx.verifier.stop(name);
     ctx.metrics.forget(name);
     ctx.diagnostics.remove("policies", name);
 }
 
 /// Tries again, later with every failure in a row. kube-runtime has no back-off of its own.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the controller of kube-runtime asks for"
+)]
 fn error_policy(object: Arc<DeserializeGuard<ResolverPolicy>>, error: &Error, ctx: Arc<Ctx>) -> Action {
     let name = object.name_any();
     let mut failures = ctx.failures.lock().unwrap_or_else(PoisonError::into_inner);

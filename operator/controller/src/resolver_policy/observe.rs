@@ -32,7 +32,7 @@ use tsutsumi_engine::cluster::{self, Cluster};
 pub(crate) struct Scope {
     /// Our own namespace.
     pub(crate) own_namespace: String,
-    /// Namespaces whose Deployments and DaemonSets are read.
+    /// Namespaces whose workloads are read.
     pub(crate) target_namespaces: Vec<String>,
     /// ConfigMaps that are read, as namespace and name.
     pub(crate) config_maps: Vec<(String, String)>,
@@ -64,11 +64,18 @@ impl Caches {
     /// Starts the watches. The stream of triggers must be polled; it ends with the sender.
     pub(crate) fn start(client: &Client, scope: &Scope, trigger: &mpsc::Sender<()>) -> Self {
         let interest = Arc::new(RwLock::new(Interest {
-            namespaces: scope.target_namespaces.iter().chain([&scope.own_namespace]).cloned().collect(),
+            namespaces: scope
+                .target_namespaces
+                .iter()
+                .chain([&scope.own_namespace])
+                .cloned()
+                .collect(),
             served: None,
         }));
         let concerned = Arc::clone(&interest);
-        let watch_all = Watch { trigger: trigger.clone() };
+        let watch_all = Watch {
+            trigger: trigger.clone(),
+        };
         Self {
             nodes: watch_all.cache(Api::all(client.clone()), None, cluster::prune_node, any),
             services: watch_all.cache(Api::all(client.clone()), None, cluster::prune_service, any),
@@ -79,12 +86,26 @@ impl Caches {
             deployments: scope
                 .target_namespaces
                 .iter()
-                .map(|ns| watch_all.cache(Api::namespaced(client.clone(), ns), None, cluster::prune_deployment, any))
+                .map(|ns| {
+                    watch_all.cache(
+                        Api::namespaced(client.clone(), ns),
+                        None,
+                        cluster::prune_deployment,
+                        any,
+                    )
+                })
                 .collect(),
             daemon_sets: scope
                 .target_namespaces
                 .iter()
-                .map(|ns| watch_all.cache(Api::namespaced(client.clone(), ns), None, cluster::prune_daemon_set, any))
+                .map(|ns| {
+                    watch_all.cache(
+                        Api::namespaced(client.clone(), ns),
+                        None,
+                        cluster::prune_daemon_set,
+                        any,
+                    )
+                })
                 .collect(),
             config_maps: scope
                 .config_maps
@@ -142,11 +163,18 @@ impl Caches {
 
 impl Interest {
     fn concerns(&self, pod: &Pod) -> bool {
-        if self.namespaces.iter().any(|ns| Some(ns.as_str()) == pod.metadata.namespace.as_deref()) {
+        if self
+            .namespaces
+            .iter()
+            .any(|ns| Some(ns.as_str()) == pod.metadata.namespace.as_deref())
+        {
             return true;
         }
         let Some(served) = &self.served else { return false };
-        let addresses = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
+        let addresses = pod
+            .status
+            .iter()
+            .flat_map(|status| status.pod_ips.iter().flatten());
         addresses
             .filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok())
             .any(|address| !served.iter().any(|net| net.contains(&address)))
@@ -181,14 +209,24 @@ impl Watch {
         concerns: impl Fn(&K) -> bool + Send + Sync + 'static,
     ) -> Store<K>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + std::fmt::Debug
+            + Send
+            + Sync
+            + 'static,
     {
         let (reader, writer) = reflector::store();
         let mut config = watcher::Config::default();
         if let Some(name) = name {
             config = config.fields(&format!("metadata.name={name}"));
         }
-        let events = watcher(api, config).default_backoff().modify(prune).reflect(writer);
+        let events = watcher(api, config)
+            .default_backoff()
+            .modify(prune)
+            .reflect(writer);
         let changes = concerned(events, concerns);
         let trigger = self.trigger.clone();
         tokio::spawn(changes.for_each(move |()| {
@@ -235,7 +273,10 @@ where
 /// A hash of what is kept of an object, without the version that every write changes.
 fn fingerprint<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> u64 {
     let mut value = serde_json::to_value(object).unwrap_or_default();
-    if let Some(metadata) = value.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+    if let Some(metadata) = value
+        .get_mut("metadata")
+        .and_then(serde_json::Value::as_object_mut)
+    {
         metadata.remove("resourceVersion");
         metadata.remove("managedFields");
     }

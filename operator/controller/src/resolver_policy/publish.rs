@@ -48,8 +48,13 @@ pub(super) async fn publish(
     };
     let said = status(&inputs);
     ctx.metrics.set_plan_changes(&name, said.plan.len());
-    ctx.metrics.set_controls(&name, said.controls.iter().map(Into::into));
-    ctx.diagnostics.put("policies", &name, &json!({ "rollout": said.rollout, "validUntil": said.valid_until }));
+    ctx.metrics
+        .set_controls(&name, said.controls.iter().map(Into::into));
+    ctx.diagnostics.put(
+        "policies",
+        &name,
+        &json!({ "rollout": said.rollout, "validUntil": said.valid_until }),
+    );
     if policy.status.as_ref() != Some(&said) {
         tell(ctx, writer, policy, policy.status.as_ref(), &said).await;
         write(ctx, writer, &name, &said).await?;
@@ -81,7 +86,10 @@ pub(super) async fn invalid(
         },
     });
     let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
-    writer.apply_status(&api, name, &body).await.map_err(|source| Error::Publish { source })?;
+    writer
+        .apply_status(&api, name, &body)
+        .await
+        .map_err(|source| Error::Publish { source })?;
     Ok(Action::await_change())
 }
 
@@ -92,7 +100,10 @@ async fn write(ctx: &Ctx, writer: &Writer, name: &str, said: &ResolverPolicyStat
         "status": said,
     });
     let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
-    writer.apply_status(&api, name, &body).await.map_err(|source| Error::Publish { source })?;
+    writer
+        .apply_status(&api, name, &body)
+        .await
+        .map_err(|source| Error::Publish { source })?;
     Ok(())
 }
 
@@ -109,7 +120,9 @@ async fn keep_evidence(
     }
     let own: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &ctx.scope.own_namespace);
     let name = format!("tsutsumi-evidence-{policy}");
-    let before = own.get_opt(&name).await.map_err(|source| Error::Load { source: source.into() })?;
+    let before = own.get_opt(&name).await.map_err(|source| Error::Load {
+        source: source.into(),
+    })?;
     let before = before.and_then(|config_map| config_map.data).unwrap_or_default();
     let config_map = ConfigMap {
         metadata: kube::core::ObjectMeta {
@@ -120,7 +133,10 @@ async fn keep_evidence(
         data: Some(evidence::merge(&before, &round.kept)),
         ..Default::default()
     };
-    writer.apply_owned(&own, &name, &config_map).await.map_err(|source| Error::Publish { source })?;
+    writer
+        .apply_owned(&own, &name, &config_map)
+        .await
+        .map_err(|source| Error::Publish { source })?;
     memory.evidence_of = Some(round.verified.checked_at);
     Ok(())
 }
@@ -134,7 +150,9 @@ fn way_back(ctx: &Ctx, policy: &str, planned: &Planned, memory: &Memory) -> Opti
     };
     memory.record.previous.as_ref()?;
     let command = Record::restore_command(policy, &ctx.scope.own_namespace, slot);
-    Some(format!("to put the text before the last write back without tsutsumi: {command}"))
+    Some(format!(
+        "to put the text before the last write back without tsutsumi: {command}"
+    ))
 }
 
 /// Tells, by Events, what a user can act on: the ends of a rollout, and controls that begin to fail.
@@ -154,9 +172,15 @@ async fn tell(
         } else {
             rollout.message.clone()
         };
-        ctx.events.publish(writer, &about, type_, reason, action, &note).await;
+        ctx.events
+            .publish(writer, &about, type_, reason, action, &note)
+            .await;
     }
-    for control in said.controls.iter().filter(|control| control.state == tsutsumi_model::ControlState::Fail) {
+    for control in said
+        .controls
+        .iter()
+        .filter(|control| control.state == tsutsumi_model::ControlState::Fail)
+    {
         let known = before
             .into_iter()
             .flat_map(|status| &status.controls)
@@ -164,13 +188,18 @@ async fn tell(
         if !known {
             let note = format!("{}: {}", control.id, control.message);
             let (type_, reason) = (EventType::Warning, Reason::ControlsFailed);
-            ctx.events.publish(writer, &about, type_, reason, "Verify", &note).await;
+            ctx.events
+                .publish(writer, &about, type_, reason, "Verify", &note)
+                .await;
         }
     }
 }
 
 fn state(status: Option<&ResolverPolicyStatus>) -> Option<(RolloutState, &str)> {
-    status?.rollout.as_ref().map(|rollout| (rollout.state, rollout.identity.as_str()))
+    status?
+        .rollout
+        .as_ref()
+        .map(|rollout| (rollout.state, rollout.identity.as_str()))
 }
 
 fn told_of(state: RolloutState) -> Option<(EventType, Reason, &'static str)> {

@@ -52,7 +52,12 @@ impl Vantages {
         outside: Vec<OutsideVantage>,
         tls: ControllerTls,
     ) -> Self {
-        Self { own_namespace: own_namespace.to_owned(), prober_port, outside, tls }
+        Self {
+            own_namespace: own_namespace.to_owned(),
+            prober_port,
+            outside,
+            tls,
+        }
     }
 
     /// Whether there is anybody to ask outside.
@@ -71,19 +76,33 @@ impl Vantages {
             return Ok(Vec::new());
         }
         let (addresses, advice) = match vantage {
-            Vantage::Inside => (self.inside(cluster), "wait for the pods of the Deployment tsutsumi-prober"),
+            Vantage::Inside => (
+                self.inside(cluster),
+                "wait for the pods of the Deployment tsutsumi-prober",
+            ),
             Vantage::Outside => (
-                self.outside.iter().map(|outside| outside.endpoint.socket()).collect(),
+                self.outside
+                    .iter()
+                    .map(|outside| outside.endpoint.socket())
+                    .collect(),
                 "run `tsutsumi prober` outside and name it under `vantages` in the chart's values",
             ),
         };
         let mut failed = VantageError::Missing { vantage, advice };
         for address in addresses {
-            let Some(tls) = self.tls.client_config() else { return Err(VantageError::Unidentified) };
-            let prober = ProberClient::new(address, vantage, tls);
-            match prober.run(probes.clone()).await {
+            let Some(tls) = self.tls.client_config() else {
+                return Err(VantageError::Unidentified);
+            };
+            let client = ProberClient::new(address, vantage, tls);
+            match client.run(probes.clone()).await {
                 Ok(observations) => return Ok(observations),
-                Err(source) => failed = VantageError::Prober { vantage, address, source },
+                Err(source) => {
+                    failed = VantageError::Prober {
+                        vantage,
+                        address,
+                        source,
+                    }
+                }
             }
         }
         Err(failed)
@@ -91,8 +110,11 @@ impl Vantages {
 
     /// The ready pods of our prober.
     fn inside(&self, cluster: &Cluster) -> Vec<SocketAddr> {
-        let mut addresses: Vec<_> =
-            cluster.pods.iter().filter_map(|pod| self.prober_address(pod)).collect();
+        let mut addresses: Vec<_> = cluster
+            .pods
+            .iter()
+            .filter_map(|pod| self.prober_address(pod))
+            .collect();
         addresses.sort_unstable();
         addresses
     }
@@ -101,11 +123,16 @@ impl Vantages {
         let ours = pod.metadata.namespace.as_deref() == Some(&self.own_namespace);
         let labels = pod.metadata.labels.as_ref()?;
         let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-        if !ours || !is("app.kubernetes.io/name", "tsutsumi") || !is("app.kubernetes.io/component", "prober") {
+        if !ours || !is("app.kubernetes.io/name", "tsutsumi") || !is("app.kubernetes.io/component", "prober")
+        {
             return None;
         }
         let status = pod.status.as_ref()?;
-        let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|c| c.type_ == "Ready" && c.status == "True");
         let address = status.pod_ip.as_ref()?.parse().ok()?;
         ready.then_some(SocketAddr::new(address, self.prober_port.get()))
     }

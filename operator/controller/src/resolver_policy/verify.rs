@@ -86,12 +86,26 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
         WorkloadKind::DaemonSet => "daemonset",
         WorkloadKind::Deployment => "deployment",
     };
-    let keys = target.corefile.as_deref().and_then(|text| Corefile::parse(text).ok());
-    let zones = keys.iter().flat_map(Corefile::blocks).flat_map(|block| block.keys()).map(String::as_str);
+    let keys = target
+        .corefile
+        .as_deref()
+        .and_then(|text| Corefile::parse(text).ok());
+    let zones = keys
+        .iter()
+        .flat_map(Corefile::blocks)
+        .flat_map(|block| block.keys().iter())
+        .map(String::as_str);
     let pods = target.pods.iter().map(|pod| RoundPod {
         label: format!("{}/{}", target.workload.namespace, pod.name),
         endpoints: pod.endpoints().collect(),
-        metrics: pod.addresses.first().zip(pod.metrics_port).map(|(address, port)| Endpoint { address: *address, port }),
+        metrics: pod
+            .addresses
+            .first()
+            .zip(pod.metrics_port)
+            .map(|(address, port)| Endpoint {
+                address: *address,
+                port,
+            }),
         ready: pod.ready,
         image_version: target.image_version.clone(),
     });
@@ -102,7 +116,11 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             target: TargetNames {
                 namespace: target.workload.namespace.clone(),
                 workload: format!("{kind}/{}", target.workload.name),
-                config_map: target.config_map.as_ref().map(|source| source.config_map.clone()).unwrap_or_default(),
+                config_map: target
+                    .config_map
+                    .as_ref()
+                    .map(|source| source.config_map.clone())
+                    .unwrap_or_default(),
             },
             pods: pods.collect(),
             exposures: checked.reach.exposures.clone(),
@@ -125,14 +143,21 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
 
 impl Verifier {
     pub(super) fn new(vantages: Vantages, caches: Caches, trigger: tokio::sync::mpsc::Sender<()>) -> Self {
-        Self { vantages, caches, trigger, tasks: Arc::default() }
+        Self {
+            vantages,
+            caches,
+            trigger,
+            tasks: Arc::default(),
+        }
     }
 
     /// Sees to it that the request is verified, and hands out the newest round.
     pub(super) fn newest(&self, request: Option<&Request>) -> Option<Round> {
         let request = request?;
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = tasks.entry(request.policy.clone()).or_insert_with(|| self.spawn(request.clone()));
+        let task = tasks
+            .entry(request.policy.clone())
+            .or_insert_with(|| self.spawn(request.clone()));
         task.request.send_if_modified(|known| {
             let changed = known != request;
             if changed {
@@ -140,7 +165,11 @@ impl Verifier {
             }
             changed
         });
-        let mut round = task.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let mut round = task
+            .newest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
         round.verified.of_this_change = round.epoch == request.epoch;
         Some(round)
     }
@@ -163,7 +192,11 @@ impl Verifier {
         let (sender, receiver) = watch::channel(request);
         let newest = Arc::default();
         let handle = tokio::spawn(self.clone().rounds(receiver, Arc::clone(&newest)));
-        Task { request: sender, newest, handle }
+        Task {
+            request: sender,
+            newest,
+            handle,
+        }
     }
 
     async fn rounds(self, mut wanted: watch::Receiver<Request>, newest: Arc<Mutex<Option<Round>>>) {
@@ -223,27 +256,44 @@ impl Verifier {
                     verdicts.push((verdict, evidence.digest.clone()));
                     kept.push(evidence);
                 }
-                Err(error) => tracing::error!(policy = request.policy, error = %Chain(&error), "evidence is lost"),
+                Err(error) => {
+                    tracing::error!(policy = request.policy, error = %Chain(&error), "evidence is lost");
+                }
             }
         }
-        let verified = Verified { checked_at, valid_until, verdicts, version, of_this_change: true };
-        Some(Round { verified, kept, epoch: request.epoch.clone() })
+        let verified = Verified {
+            checked_at,
+            valid_until,
+            verdicts,
+            version,
+            of_this_change: true,
+        };
+        Some(Round {
+            verified,
+            kept,
+            epoch: request.epoch.clone(),
+        })
     }
 
     async fn ask(&self, vantage: Vantage, steps: &[Step]) -> Result<Vec<Observation>, String> {
         let probes = steps.iter().map(|(_, probe)| probe.clone()).collect();
         let cluster = self.caches.cluster();
-        self.vantages.ask(&cluster, vantage, probes).await.map_err(|error| Chain(&error).to_string())
+        self.vantages
+            .ask(&cluster, vantage, probes)
+            .await
+            .map_err(|error| Chain(&error).to_string())
     }
 }
 
 /// The version that a process tells of itself.
 fn version(observations: &[Observation]) -> Option<String> {
-    observations.iter().find_map(|observation| match &observation.saw {
-        Saw::Metrics(samples) => samples
-            .iter()
-            .find(|sample| sample.name == MetricName::CorednsBuildInfo)
-            .and_then(|sample| sample.labels.get("version").cloned()),
-        Saw::Answer(_) | Saw::Nothing(_) => None,
-    })
+    observations
+        .iter()
+        .find_map(|observation| match &observation.saw {
+            Saw::Metrics(samples) => samples
+                .iter()
+                .find(|sample| sample.name == MetricName::CorednsBuildInfo)
+                .and_then(|sample| sample.labels.get("version").cloned()),
+            Saw::Answer(_) | Saw::Nothing(_) => None,
+        })
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tsutsumi_api::{ResolverPolicy, resolver_policy::{Mode, OnDelete}};
+use tsutsumi_api::{
+    ResolverPolicy,
+    resolver_policy::{Mode, OnDelete},
+};
 use tsutsumi_model::Reach;
 
 use crate::{
@@ -50,7 +53,11 @@ impl Checked<'_> {
     #[must_use]
     pub fn writes(&self) -> bool {
         let going = self.policy.metadata.deletion_timestamp.is_some();
-        if going { self.policy.spec.on_delete == OnDelete::Restore } else { self.enforces() }
+        if going {
+            self.policy.spec.on_delete == OnDelete::Restore
+        } else {
+            self.enforces()
+        }
     }
 }
 
@@ -72,9 +79,19 @@ pub fn check<'a>(policy: &'a ResolverPolicy, others: &[&ResolverPolicy], cluster
     Checked {
         policy,
         conflict,
-        allow: policy.spec.clients.as_ref().map(|clients| allow_list(cluster, clients)),
-        reach: target.as_ref().map(|found| exposure::find(cluster, found)).unwrap_or_default(),
-        custom: target.as_ref().map(|found| custom(cluster, found)).unwrap_or_default(),
+        allow: policy
+            .spec
+            .clients
+            .as_ref()
+            .map(|clients| allow_list(cluster, clients)),
+        reach: target
+            .as_ref()
+            .map(|found| exposure::find(cluster, found))
+            .unwrap_or_default(),
+        custom: target
+            .as_ref()
+            .map(|found| custom(cluster, found))
+            .unwrap_or_default(),
         target,
     }
 }
@@ -86,14 +103,28 @@ fn precedes(other: &ResolverPolicy, policy: &ResolverPolicy) -> bool {
 }
 
 fn precedence(policy: &ResolverPolicy) -> (Option<jiff::Timestamp>, Option<&str>) {
-    (policy.metadata.creation_timestamp.as_ref().map(|time| time.0), policy.metadata.name.as_deref())
+    (
+        policy.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        policy.metadata.name.as_deref(),
+    )
 }
 
 fn custom(cluster: &Cluster, target: &Target) -> CustomFiles {
-    let Channel::Custom { namespace, config_map, override_key, .. } = &target.channel else {
+    let Channel::Custom {
+        namespace,
+        config_map,
+        override_key,
+        ..
+    } = &target.channel
+    else {
         return CustomFiles::default();
     };
     let config_map = cluster.config_map(namespace, config_map);
-    let mut others = config_map.and_then(|config_map| config_map.data.clone()).unwrap_or_default();
-    CustomFiles { ours: others.remove(override_key), others }
+    let mut others = config_map
+        .and_then(|config_map| config_map.data.clone())
+        .unwrap_or_default();
+    CustomFiles {
+        ours: others.remove(override_key),
+        others,
+    }
 }

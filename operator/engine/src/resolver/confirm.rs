@@ -56,11 +56,17 @@ pub fn confirm(
                 return Confirmation::Broken { message };
             }
             if reloads_failed(&pod.observations) > before.reloads_failed && before.reloads_failed.is_some() {
-                let message = format!("pod {} refused to load the text and would not start with it", pod.name);
+                let message = format!(
+                    "pod {} refused to load the text and would not start with it",
+                    pod.name
+                );
                 return Confirmation::Broken { message };
             }
         }
-        let runs_it = identity.map_or_else(|| answers(&pod.observations), |wanted| shows(&pod.observations, wanted));
+        let runs_it = identity.map_or_else(
+            || answers(&pod.observations),
+            |wanted| shows(&pod.observations, wanted),
+        );
         if pod.ready && !runs_it {
             pending.push(pod.name.as_str());
         }
@@ -68,7 +74,11 @@ pub fn confirm(
     if pending.is_empty() && pods.iter().any(|pod| pod.ready) {
         return Confirmation::Settled;
     }
-    let waiting = if pending.is_empty() { "no pod is ready".to_owned() } else { format!("waiting for {}", pending.join(", ")) };
+    let waiting = if pending.is_empty() {
+        "no pod is ready".to_owned()
+    } else {
+        format!("waiting for {}", pending.join(", "))
+    };
     let message = if now.duration_since(written) > EXPECTED_WITHIN {
         format!(
             "{waiting}; without the `reload` plugin, or with a subPath mount, a pod reads its Corefile only at its \
@@ -95,33 +105,45 @@ pub fn answers(observations: &[Observation]) -> bool {
 /// `coredns_reload_failed_total` as the pod's metrics show it.
 #[must_use]
 pub fn reloads_failed(observations: &[Observation]) -> Option<u64> {
-    observations.iter().find_map(|observation| match &observation.saw {
-        // The counter is a whole number far below 2^53.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small counter, never negative")]
-        Saw::Metrics(samples) => samples
-            .iter()
-            .find(|sample| sample.name == MetricName::CorednsReloadFailedTotal)
-            .map(|sample| sample.value as u64),
-        _ => None,
-    })
+    observations
+        .iter()
+        .find_map(|observation| match &observation.saw {
+            // The counter is a whole number far below 2^53.
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a small counter, never negative"
+            )]
+            Saw::Metrics(samples) => samples
+                .iter()
+                .find(|sample| sample.name == MetricName::CorednsReloadFailedTotal)
+                .map(|sample| sample.value as u64),
+            _ => None,
+        })
 }
 
 fn shows(observations: &[Observation], identity: &str) -> bool {
     answers(observations)
         && [Transport::Udp, Transport::Tcp].into_iter().all(|transport| {
-            dns(observations, transport).flatten().all(|answer| answer.nsid.as_deref() == Some(identity))
+            dns(observations, transport)
+                .flatten()
+                .all(|answer| answer.nsid.as_deref() == Some(identity))
         })
 }
 
 /// The answers to DNS probes over one transport; `None` for a probe without an answer.
 fn dns(observations: &[Observation], transport: Transport) -> impl Iterator<Item = Option<&DnsAnswer>> {
-    observations.iter().filter_map(move |observation| match &observation.probe.ask {
-        tsutsumi_model::Ask::Dns(question) if question.transport == transport => Some(match &observation.saw {
-            Saw::Answer(answer) => Some(answer),
+    observations
+        .iter()
+        .filter_map(move |observation| match &observation.probe.ask {
+            tsutsumi_model::Ask::Dns(question) if question.transport == transport => {
+                Some(match &observation.saw {
+                    Saw::Answer(answer) => Some(answer),
+                    _ => None,
+                })
+            }
             _ => None,
-        }),
-        _ => None,
-    })
+        })
 }
 
 #[cfg(test)]
@@ -134,7 +156,10 @@ mod tests {
     const IDENTITY: &str = "tsutsumi-0123456789ab";
 
     fn server() -> Endpoint {
-        Endpoint { address: [10, 244, 0, 5].into(), port: Port::MIN }
+        Endpoint {
+            address: [10, 244, 0, 5].into(),
+            port: Port::MIN,
+        }
     }
 
     fn seen(transport: Transport, saw: Saw) -> Observation {
@@ -146,7 +171,15 @@ mod tests {
             qclass: QueryClass::In,
             edns: Some(1232),
         };
-        Observation { probe: Probe { id: 0, ask: Ask::Dns(question) }, vantage: Vantage::Inside, saw, millis: 1 }
+        Observation {
+            probe: Probe {
+                id: 0,
+                ask: Ask::Dns(question),
+            },
+            vantage: Vantage::Inside,
+            saw,
+            millis: 1,
+        }
     }
 
     fn showing(nsid: &str) -> Saw {
@@ -168,7 +201,10 @@ mod tests {
             value: times,
         };
         Observation {
-            probe: Probe { id: 0, ask: Ask::Metrics(server()) },
+            probe: Probe {
+                id: 0,
+                ask: Ask::Metrics(server()),
+            },
             vantage: Vantage::Inside,
             saw: Saw::Metrics(vec![sample]),
             millis: 1,
@@ -177,23 +213,40 @@ mod tests {
 
     fn pod(name: &str, ready: bool, udp: Saw, tcp: Saw) -> AskedPod {
         let observations = vec![seen(Transport::Udp, udp), seen(Transport::Tcp, tcp)];
-        AskedPod { name: name.to_owned(), ready, observations }
+        AskedPod {
+            name: name.to_owned(),
+            ready,
+            observations,
+        }
     }
 
     fn known(name: &str) -> BaselinePod {
-        BaselinePod { name: name.to_owned(), reloads_failed: Some(0) }
+        BaselinePod {
+            name: name.to_owned(),
+            reloads_failed: Some(0),
+        }
     }
 
     fn judged(pods: &[AskedPod], baseline: &[BaselinePod], misses: u32, minutes: i64) -> Confirmation {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
-        confirm(pods, baseline, Some(IDENTITY), &|_| misses, Timestamp::UNIX_EPOCH, now)
+        confirm(
+            pods,
+            baseline,
+            Some(IDENTITY),
+            &|_| misses,
+            Timestamp::UNIX_EPOCH,
+            now,
+        )
     }
 
     #[test]
     fn every_ready_pod_must_show_the_identity_over_both_transports() {
         let good = pod("a", true, showing(IDENTITY), showing(IDENTITY));
         let half = pod("b", true, showing(IDENTITY), showing("old"));
-        assert_eq!(judged(std::slice::from_ref(&good), &[known("a")], 0, 1), Confirmation::Settled);
+        assert_eq!(
+            judged(std::slice::from_ref(&good), &[known("a")], 0, 1),
+            Confirmation::Settled
+        );
         let both = judged(&[good, half], &[known("a"), known("b")], 0, 1);
         assert!(matches!(both, Confirmation::Pending { message } if message.contains('b')));
     }
@@ -201,22 +254,36 @@ mod tests {
     #[test]
     fn a_pod_that_is_not_ready_neither_hinders_nor_breaks() {
         let good = pod("a", true, showing(IDENTITY), showing(IDENTITY));
-        let down = pod("b", false, Saw::Nothing(Failure::Timeout), Saw::Nothing(Failure::Timeout));
+        let down = pod(
+            "b",
+            false,
+            Saw::Nothing(Failure::Timeout),
+            Saw::Nothing(Failure::Timeout),
+        );
         assert_eq!(judged(&[good, down], &[known("a")], 9, 1), Confirmation::Settled);
     }
 
     #[test]
     fn a_pod_that_answered_before_breaks_the_change_after_three_misses() {
         let down = pod("a", false, Saw::Nothing(Failure::Timeout), showing(IDENTITY));
-        assert!(matches!(judged(std::slice::from_ref(&down), &[known("a")], 2, 1), Confirmation::Pending { .. }));
-        assert!(matches!(judged(&[down], &[known("a")], 3, 1), Confirmation::Broken { .. }));
+        assert!(matches!(
+            judged(std::slice::from_ref(&down), &[known("a")], 2, 1),
+            Confirmation::Pending { .. }
+        ));
+        assert!(matches!(
+            judged(&[down], &[known("a")], 3, 1),
+            Confirmation::Broken { .. }
+        ));
     }
 
     #[test]
     fn a_refused_reload_breaks_the_change_although_the_old_text_serves() {
         let mut refused = pod("a", true, showing("old"), showing("old"));
         refused.observations.push(refused_reloads(1.0));
-        assert!(matches!(judged(&[refused], &[known("a")], 0, 1), Confirmation::Broken { .. }));
+        assert!(matches!(
+            judged(&[refused], &[known("a")], 0, 1),
+            Confirmation::Broken { .. }
+        ));
     }
 
     #[test]

@@ -87,20 +87,31 @@ impl Planned {
     /// The plan of a controller that was installed without the right to write.
     #[must_use]
     pub fn held_back(self) -> Self {
-        let Plan::Replace(change) = &self.plan else { return self };
+        let Plan::Replace(change) = &self.plan else {
+            return self;
+        };
         let message = format!(
             "{} changes are held back, because tsutsumi was installed without the right to write: set \
              `enforce.enabled=true` in the chart's values",
             change.lines.len()
         );
-        Self { plan: Plan::Blocked { reason: Reason::Unsupported, message }, warnings: self.warnings }
+        Self {
+            plan: Plan::Blocked {
+                reason: Reason::Unsupported,
+                message,
+            },
+            warnings: self.warnings,
+        }
     }
 }
 
 /// Plans what the policy asks for, or, once it is being deleted with `onDelete: Restore`, the way back.
 #[must_use]
 pub fn plan(checked: &Checked, record: &Record) -> Planned {
-    let blocked = |reason, message| Planned { plan: Plan::Blocked { reason, message }, warnings: Vec::new() };
+    let blocked = |reason, message| Planned {
+        plan: Plan::Blocked { reason, message },
+        warnings: Vec::new(),
+    };
     let target = match &checked.target {
         Ok(target) => target,
         Err(error) => return blocked(Reason::TargetNotFound, error.to_string()),
@@ -119,7 +130,10 @@ pub fn plan(checked: &Checked, record: &Record) -> Planned {
 
 fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
     let mut warnings = target.warnings.clone();
-    let blocked = |reason, message, warnings| Planned { plan: Plan::Blocked { reason, message }, warnings };
+    let blocked = |reason, message, warnings| Planned {
+        plan: Plan::Blocked { reason, message },
+        warnings,
+    };
     let (slot, present) = match slot(checked, target) {
         Ok(slot) => slot,
         Err((reason, message)) => return blocked(reason, message, warnings),
@@ -146,7 +160,13 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
         }
         _ => coredns::harden(&present, &desired, &record.ownership, &capabilities),
     };
-    let Hardened { text, identity, changes, ownership, notes } = match hardened {
+    let Hardened {
+        text,
+        identity,
+        changes,
+        ownership,
+        notes,
+    } = match hardened {
         Ok(hardened) => hardened,
         Err(error) => return blocked(Reason::CorefileInvalid, chain(&error), warnings),
     };
@@ -170,10 +190,18 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
 
 fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
     let warnings = Vec::new();
-    let in_force = |slot| Planned { plan: Plan::InForce { slot, identity: None }, warnings: Vec::new() };
+    let in_force = |slot| Planned {
+        plan: Plan::InForce { slot, identity: None },
+        warnings: Vec::new(),
+    };
     let (slot, present) = match slot(checked, target) {
         Ok(slot) => slot,
-        Err((reason, message)) => return Planned { plan: Plan::Blocked { reason, message }, warnings },
+        Err((reason, message)) => {
+            return Planned {
+                plan: Plan::Blocked { reason, message },
+                warnings,
+            };
+        }
     };
     if checked.policy.spec.on_delete == OnDelete::Keep {
         return in_force(slot);
@@ -187,7 +215,10 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
     let (candidate, lines) = match restored {
         Ok(restored) => restored,
         Err(error) => {
-            let plan = Plan::Blocked { reason: Reason::CorefileInvalid, message: chain(&error) };
+            let plan = Plan::Blocked {
+                reason: Reason::CorefileInvalid,
+                message: chain(&error),
+            };
             return Planned { plan, warnings };
         }
     };
@@ -203,7 +234,10 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
         lines,
         present_is_ours: true,
     };
-    Planned { plan: Plan::Replace(Box::new(change)), warnings }
+    Planned {
+        plan: Plan::Replace(Box::new(change)),
+        warnings,
+    }
 }
 
 /// Where we may write, and what stands there.
@@ -211,7 +245,12 @@ fn slot(checked: &Checked, target: &Target) -> Result<(Slot, String), (Reason, S
     let unsupported = |message| Err((Reason::Unsupported, message));
     match &target.channel {
         Channel::AuditOnly { reason, advice } => return unsupported(format!("{reason}; {advice}")),
-        Channel::Custom { namespace, config_map, exists: false, .. } => {
+        Channel::Custom {
+            namespace,
+            config_map,
+            exists: false,
+            ..
+        } => {
             return unsupported(format!(
                 "the ConfigMap {namespace}/{config_map} is not there; create it empty with \
                  `kubectl -n {namespace} create configmap {config_map}`"
@@ -220,12 +259,25 @@ fn slot(checked: &Checked, target: &Target) -> Result<(Slot, String), (Reason, S
         Channel::Custom { .. } | Channel::WholeCorefile => {}
     }
     if let Some(blocker) = &target.template.canary_blocker {
-        return unsupported(format!("the Corefile cannot be tried in a canary first: {blocker}"));
+        return unsupported(format!(
+            "the Corefile cannot be tried in a canary first: {blocker}"
+        ));
     }
     match (&target.channel, &target.config_map, &target.corefile) {
-        (Channel::Custom { namespace, config_map, override_key, .. }, ..) => {
-            let slot =
-                Slot { namespace: namespace.clone(), config_map: config_map.clone(), key: override_key.clone() };
+        (
+            Channel::Custom {
+                namespace,
+                config_map,
+                override_key,
+                ..
+            },
+            ..,
+        ) => {
+            let slot = Slot {
+                namespace: namespace.clone(),
+                config_map: config_map.clone(),
+                key: override_key.clone(),
+            };
             Ok((slot, checked.custom.ours.clone().unwrap_or_default()))
         }
         (_, Some(source), Some(corefile)) => {
@@ -247,11 +299,19 @@ fn desired(checked: &Checked) -> Desired {
         _ => Refusal::Refuse,
     };
     Desired {
-        clients: checked.allow.as_ref().map(|allow| Clients { allow: allow.nets.clone(), others }),
-        max_message_bytes: spec.udp.and_then(|udp| MessageBytes::new(udp.max_message_bytes).ok()),
+        clients: checked.allow.as_ref().map(|allow| Clients {
+            allow: allow.nets.clone(),
+            others,
+        }),
+        max_message_bytes: spec
+            .udp
+            .and_then(|udp| MessageBytes::new(udp.max_message_bytes).ok()),
         any_empty: spec.any_queries == Some(AnyQueries::Empty),
         forward: spec.forwarding.map(|forwarding| match forwarding.source_ports {
-            SourcePorts::Random => ForwardHardening { fresh_ports: true, ..ForwardHardening::default() },
+            SourcePorts::Random => ForwardHardening {
+                fresh_ports: true,
+                ..ForwardHardening::default()
+            },
         }),
     }
 }
@@ -263,7 +323,10 @@ fn capabilities(target: &Target) -> Capabilities {
 
 /// Whether a server block of the text answers with an identity of ours.
 fn shows_ours(identity: &Identity) -> bool {
-    identity.blocks.iter().any(|block| matches!(block.shows, Some(Shown::Ours(_))))
+    identity
+        .blocks
+        .iter()
+        .any(|block| matches!(block.shows, Some(Shown::Ours(_))))
 }
 
 /// One change as a person reads it.

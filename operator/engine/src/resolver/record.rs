@@ -74,7 +74,11 @@ impl Record {
     #[must_use]
     pub fn data(&self, slot: &Slot) -> BTreeMap<String, String> {
         let mut data = BTreeMap::new();
-        let texts = [(ORIGINAL, &self.original), (PREVIOUS, &self.previous), (CANDIDATE, &self.candidate)];
+        let texts = [
+            (ORIGINAL, &self.original),
+            (PREVIOUS, &self.previous),
+            (CANDIDATE, &self.candidate),
+        ];
         for (key, text) in texts {
             if let Some(text) = text {
                 data.insert(key.to_owned(), text.clone());
@@ -124,7 +128,9 @@ fn json<T: Default + for<'de> Deserialize<'de>>(
 }
 
 fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_value(value).map(|value| value.to_string()).unwrap_or_default()
+    serde_json::to_value(value)
+        .map(|value| value.to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -132,7 +138,11 @@ mod tests {
     use super::*;
 
     fn slot() -> Slot {
-        Slot { namespace: "kube-system".into(), config_map: "coredns".into(), key: "Corefile".into() }
+        Slot {
+            namespace: "kube-system".into(),
+            config_map: "coredns".into(),
+            key: "Corefile".into(),
+        }
     }
 
     #[test]
@@ -142,7 +152,10 @@ mod tests {
             previous: Some(". {\n errors\n}\n".into()),
             candidate: Some(". {\n log\n}\n".into()),
             ownership: Ownership::default(),
-            baseline: vec![BaselinePod { name: "coredns-1".into(), reloads_failed: Some(2) }],
+            baseline: vec![BaselinePod {
+                name: "coredns-1".into(),
+                reloads_failed: Some(2),
+            }],
         };
         assert_eq!(Record::parse(&record.data(&slot())).unwrap(), record);
     }
@@ -155,8 +168,14 @@ mod tests {
 
     #[test]
     fn the_restore_patch_is_the_previous_text() {
-        let record = Record { previous: Some("a \"quoted\"\ntext".into()), ..Record::default() };
+        let record = Record {
+            previous: Some("a \"quoted\"\ntext".into()),
+            ..Record::default()
+        };
         let patch: serde_json::Value = serde_json::from_str(&record.data(&slot())[RESTORE_PATCH]).unwrap();
-        assert_eq!(patch, serde_json::json!({"data": {"Corefile": "a \"quoted\"\ntext"}}));
+        assert_eq!(
+            patch,
+            serde_json::json!({"data": {"Corefile": "a \"quoted\"\ntext"}})
+        );
     }
 }

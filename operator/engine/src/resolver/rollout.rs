@@ -53,9 +53,16 @@ pub fn next<'a>(plan: &'a Plan, rollout: Option<&Rollout>, at: Circumstances) ->
     match plan {
         Plan::Blocked { .. } => Step::Rest,
         Plan::InForce { slot, identity } => match rollout {
-            Some(rollout) if rollout.state == RolloutState::Settled && is_for(rollout, identity.as_deref()) => Step::Rest,
+            Some(rollout)
+                if rollout.state == RolloutState::Settled && is_for(rollout, identity.as_deref()) =>
+            {
+                Step::Rest
+            }
             None if identity.is_none() => Step::Rest,
-            _ => Step::Confirm { slot, identity: identity.as_deref() },
+            _ => Step::Confirm {
+                slot,
+                identity: identity.as_deref(),
+            },
         },
         Plan::Replace(change) => replace(change, rollout, at),
     }
@@ -82,11 +89,14 @@ pub fn enter(
 }
 
 fn replace<'a>(change: &'a Change, rollout: Option<&Rollout>, at: Circumstances) -> Step<'a> {
-    let save = |before: Option<&Rollout>| {
+    let begin = |before: Option<&Rollout>| {
         let message = "the present text is kept; canaries are being judged";
-        Step::Save(change, enter(RolloutState::Saved, change.label(), message, before, at))
+        Step::Save(
+            change,
+            enter(RolloutState::Saved, change.label(), message, before, at),
+        )
     };
-    let Some(rollout) = rollout else { return save(None) };
+    let Some(rollout) = rollout else { return begin(None) };
     let same = rollout.identity == change.label();
     match rollout.state {
         RolloutState::Saved if same => Step::Judge(change),
@@ -97,20 +107,28 @@ fn replace<'a>(change: &'a Change, rollout: Option<&Rollout>, at: Circumstances)
             Step::Rest
         }
         RolloutState::Overwritten if rollout.generation == at.generation => Step::Rest,
-        RolloutState::Overwritten => save(None),
+        RolloutState::Overwritten => begin(None),
         RolloutState::Written | RolloutState::Settled if !change.present_is_ours => {
             let mut rollout = rollout.clone();
-            rollout.reverts.retain(|revert| at.now.duration_since(revert.0) < REVERT_WINDOW);
+            rollout
+                .reverts
+                .retain(|revert| at.now.duration_since(revert.0) < REVERT_WINDOW);
             rollout.reverts.push(Time(at.now));
             if rollout.reverts.len() >= REVERTS_TO_STOP {
                 let message = "others put their text back twice within 30 minutes; writing has stopped until this \
                                policy changes";
-                Step::GiveUp(enter(RolloutState::Overwritten, change.label(), message, Some(&rollout), at))
+                Step::GiveUp(enter(
+                    RolloutState::Overwritten,
+                    change.label(),
+                    message,
+                    Some(&rollout),
+                    at,
+                ))
             } else {
-                save(Some(&rollout))
+                begin(Some(&rollout))
             }
         }
-        _ => save(Some(rollout)),
+        _ => begin(Some(rollout)),
     }
 }
 
@@ -124,12 +142,20 @@ mod tests {
     use tsutsumi_providers::coredns::Ownership;
 
     fn at(minute: i64) -> Circumstances<'static> {
-        Circumstances { now: Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute), generation: 1, image: "coredns:1" }
+        Circumstances {
+            now: Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute),
+            generation: 1,
+            image: "coredns:1",
+        }
     }
 
     fn change(identity: &str, present_is_ours: bool) -> Change {
         Change {
-            slot: Slot { namespace: "kube-system".into(), config_map: "coredns".into(), key: "Corefile".into() },
+            slot: Slot {
+                namespace: "kube-system".into(),
+                config_map: "coredns".into(),
+                key: "Corefile".into(),
+            },
             present: "old".into(),
             candidate: "new".into(),
             identity: Some(identity.into()),
@@ -150,22 +176,44 @@ mod tests {
     #[test]
     fn a_change_goes_through_every_state_once() {
         let plan = replace_with("a");
-        let Step::Save(_, saved) = next(&plan, None, at(0)) else { panic!("a new change is saved first") };
+        let Step::Save(_, saved) = next(&plan, None, at(0)) else {
+            panic!("a new change is saved first")
+        };
         assert!(matches!(next(&plan, Some(&saved), at(0)), Step::Judge(_)));
         let passed = in_state(RolloutState::CanaryPassed, "a");
         assert!(matches!(next(&plan, Some(&passed), at(0)), Step::Write(_)));
         let slot = change("a", true).slot;
-        let live = Plan::InForce { slot, identity: Some("a".into()) };
+        let live = Plan::InForce {
+            slot,
+            identity: Some("a".into()),
+        };
         let written = in_state(RolloutState::Written, "a");
-        assert!(matches!(next(&live, Some(&written), at(0)), Step::Confirm { identity: Some("a"), .. }));
+        assert!(matches!(
+            next(&live, Some(&written), at(0)),
+            Step::Confirm {
+                identity: Some("a"),
+                ..
+            }
+        ));
         let settled = in_state(RolloutState::Settled, "a");
         assert_eq!(next(&live, Some(&settled), at(0)), Step::Rest);
     }
 
     #[test]
     fn a_change_of_mind_starts_again_from_every_state() {
-        for state in [RolloutState::Saved, RolloutState::CanaryPassed, RolloutState::CanaryFailed, RolloutState::RolledBack] {
-            assert!(matches!(next(&replace_with("b"), Some(&in_state(state, "a")), at(0)), Step::Save(..)), "{state:?}");
+        for state in [
+            RolloutState::Saved,
+            RolloutState::CanaryPassed,
+            RolloutState::CanaryFailed,
+            RolloutState::RolledBack,
+        ] {
+            assert!(
+                matches!(
+                    next(&replace_with("b"), Some(&in_state(state, "a")), at(0)),
+                    Step::Save(..)
+                ),
+                "{state:?}"
+            );
         }
     }
 
@@ -173,9 +221,19 @@ mod tests {
     fn a_text_that_failed_is_not_tried_again_with_the_same_image() {
         for state in [RolloutState::CanaryFailed, RolloutState::RolledBack] {
             let failed = in_state(state, "a");
-            assert_eq!(next(&replace_with("a"), Some(&failed), at(1)), Step::Rest, "{state:?}");
-            let newer = Circumstances { image: "coredns:2", ..at(1) };
-            assert!(matches!(next(&replace_with("a"), Some(&failed), newer), Step::Save(..)), "{state:?}");
+            assert_eq!(
+                next(&replace_with("a"), Some(&failed), at(1)),
+                Step::Rest,
+                "{state:?}"
+            );
+            let newer = Circumstances {
+                image: "coredns:2",
+                ..at(1)
+            };
+            assert!(
+                matches!(next(&replace_with("a"), Some(&failed), newer), Step::Save(..)),
+                "{state:?}"
+            );
         }
     }
 
@@ -183,21 +241,38 @@ mod tests {
     fn the_second_revert_within_half_an_hour_ends_the_writing() {
         let plan = replace_with("a");
         let settled = in_state(RolloutState::Settled, "a");
-        let Step::Save(_, first) = next(&plan, Some(&settled), at(0)) else { panic!("the first revert is answered") };
+        let Step::Save(_, first) = next(&plan, Some(&settled), at(0)) else {
+            panic!("the first revert is answered")
+        };
         assert_eq!(first.reverts.len(), 1);
-        let settled = Rollout { state: RolloutState::Settled, ..first };
-        let Step::GiveUp(stopped) = next(&plan, Some(&settled), at(29)) else { panic!("the second revert ends it") };
+        let settled = Rollout {
+            state: RolloutState::Settled,
+            ..first
+        };
+        let Step::GiveUp(stopped) = next(&plan, Some(&settled), at(29)) else {
+            panic!("the second revert ends it")
+        };
         assert_eq!(next(&plan, Some(&stopped), at(40)), Step::Rest);
-        let edited = Circumstances { generation: 2, ..at(40) };
-        assert!(matches!(next(&plan, Some(&stopped), edited), Step::Save(_, rollout) if rollout.reverts.is_empty()));
-        assert!(matches!(next(&plan, Some(&settled), at(31)), Step::Save(..)), "an old revert is forgotten");
+        let edited = Circumstances {
+            generation: 2,
+            ..at(40)
+        };
+        assert!(
+            matches!(next(&plan, Some(&stopped), edited), Step::Save(_, rollout) if rollout.reverts.is_empty())
+        );
+        assert!(
+            matches!(next(&plan, Some(&settled), at(31)), Step::Save(..)),
+            "an old revert is forgotten"
+        );
     }
 
     #[test]
     fn an_edit_that_leaves_our_directives_is_no_revert() {
         let settled = in_state(RolloutState::Settled, "a");
         let plan = Plan::Replace(Box::new(change("b", true)));
-        let Step::Save(_, saved) = next(&plan, Some(&settled), at(0)) else { panic!("it is followed") };
+        let Step::Save(_, saved) = next(&plan, Some(&settled), at(0)) else {
+            panic!("it is followed")
+        };
         assert!(saved.reverts.is_empty());
     }
 }

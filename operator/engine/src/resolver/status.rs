@@ -8,7 +8,10 @@ use tsutsumi_api::{
 };
 use tsutsumi_model::{ControlState, Verdict};
 
-use super::{check::Checked, plan::{Plan, Planned}};
+use super::{
+    check::Checked,
+    plan::{Plan, Planned},
+};
 
 /// The newest round of probes.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +66,16 @@ pub fn status(inputs: &Inputs) -> ResolverPolicyStatus {
         target: target(inputs),
         rollout: inputs.rollout.cloned(),
         plan: bounded(plan_lines(&inputs.planned.plan), 64),
-        warnings: bounded(inputs.planned.warnings.iter().chain(&inputs.warnings).cloned().collect(), 32),
+        warnings: bounded(
+            inputs
+                .planned
+                .warnings
+                .iter()
+                .chain(&inputs.warnings)
+                .cloned()
+                .collect(),
+            32,
+        ),
         controls: inputs.verified.map(controls).unwrap_or_default(),
         valid_until: inputs.verified.map(|verified| Time(verified.valid_until)),
     }
@@ -84,7 +96,12 @@ const UNKNOWN: &str = "Unknown";
 
 impl Finding {
     fn new(type_: ConditionType, status: &'static str, reason: Reason, message: impl Into<String>) -> Self {
-        Self { type_, status, reason, message: message.into() }
+        Self {
+            type_,
+            status,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// Carries the transition time over while the status stays the same.
@@ -95,7 +112,12 @@ impl Finding {
         now: Timestamp,
     ) -> Condition {
         let since = before
-            .and_then(|status| status.conditions.iter().find(|condition| condition.type_ == self.type_.as_str()))
+            .and_then(|status| {
+                status
+                    .conditions
+                    .iter()
+                    .find(|condition| condition.type_ == self.type_.as_str())
+            })
             .filter(|condition| condition.status == self.status)
             .map_or(Time(now), |condition| condition.last_transition_time.clone());
         Condition {
@@ -110,17 +132,24 @@ impl Finding {
 }
 
 fn accepted(inputs: &Inputs) -> Finding {
-    let finding = |status, reason, message: String| Finding::new(ConditionType::Accepted, status, reason, message);
+    let finding =
+        |status, reason, message: String| Finding::new(ConditionType::Accepted, status, reason, message);
     match &inputs.planned.plan {
-        Plan::Blocked { reason: reason @ (Reason::TargetNotFound | Reason::Conflicted), message } => {
-            finding(FALSE, *reason, message.clone())
-        }
-        _ => finding(TRUE, Reason::Accepted, "the target was found and no other policy holds it".to_owned()),
+        Plan::Blocked {
+            reason: reason @ (Reason::TargetNotFound | Reason::Conflicted),
+            message,
+        } => finding(FALSE, *reason, message.clone()),
+        _ => finding(
+            TRUE,
+            Reason::Accepted,
+            "the target was found and no other policy holds it".to_owned(),
+        ),
     }
 }
 
 fn programmed(inputs: &Inputs) -> Finding {
-    let finding = |status, reason, message: String| Finding::new(ConditionType::Programmed, status, reason, message);
+    let finding =
+        |status, reason, message: String| Finding::new(ConditionType::Programmed, status, reason, message);
     if let Plan::Blocked { reason, message } = &inputs.planned.plan {
         return finding(FALSE, *reason, message.clone());
     }
@@ -133,12 +162,18 @@ fn programmed(inputs: &Inputs) -> Finding {
         return finding(FALSE, Reason::AuditOnly, message);
     }
     let Some(rollout) = inputs.rollout else {
-        return finding(FALSE, Reason::RollingOut, "the change is about to begin".to_owned());
+        return finding(
+            FALSE,
+            Reason::RollingOut,
+            "the change is about to begin".to_owned(),
+        );
     };
     match rollout.state {
-        RolloutState::Settled if matches!(inputs.planned.plan, Plan::InForce { .. }) => {
-            finding(TRUE, Reason::Loaded, format!("every pod that serves shows {}", rollout.identity))
-        }
+        RolloutState::Settled if matches!(inputs.planned.plan, Plan::InForce { .. }) => finding(
+            TRUE,
+            Reason::Loaded,
+            format!("every pod that serves shows {}", rollout.identity),
+        ),
         RolloutState::CanaryFailed => finding(FALSE, Reason::CanaryFailed, rollout.message.clone()),
         RolloutState::RolledBack => finding(FALSE, Reason::RolledBack, rollout.message.clone()),
         RolloutState::Overwritten => finding(FALSE, Reason::OverwrittenBy, rollout.message.clone()),
@@ -147,64 +182,106 @@ fn programmed(inputs: &Inputs) -> Finding {
 }
 
 fn verified(inputs: &Inputs) -> Finding {
-    let finding = |status, reason, message: String| Finding::new(ConditionType::Verified, status, reason, message);
+    let finding =
+        |status, reason, message: String| Finding::new(ConditionType::Verified, status, reason, message);
     let Some(verified) = inputs.verified else {
-        return finding(UNKNOWN, Reason::Stale, "no round of probes has ended yet".to_owned());
+        return finding(
+            UNKNOWN,
+            Reason::Stale,
+            "no round of probes has ended yet".to_owned(),
+        );
     };
     if verified.valid_until < inputs.now {
         let message = format!("the newest results counted until {}", verified.valid_until);
         return finding(UNKNOWN, Reason::Stale, message);
     }
     if !verified.of_this_change {
-        return finding(UNKNOWN, Reason::Stale, "a change was made since the newest results".to_owned());
+        return finding(
+            UNKNOWN,
+            Reason::Stale,
+            "a change was made since the newest results".to_owned(),
+        );
     }
     let in_state = |state: ControlState| {
-        let ids = verified.verdicts.iter().filter(|(verdict, _)| verdict.state == state);
-        ids.map(|(verdict, _)| verdict.control.as_str()).collect::<Vec<_>>().join(", ")
+        let ids = verified
+            .verdicts
+            .iter()
+            .filter(|(verdict, _)| verdict.state == state);
+        ids.map(|(verdict, _)| verdict.control.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let failed = in_state(ControlState::Fail);
     let undetermined = in_state(ControlState::Indeterminate);
     if !failed.is_empty() {
         finding(FALSE, Reason::ControlsFailed, format!("failed: {failed}"))
     } else if !undetermined.is_empty() {
-        finding(UNKNOWN, Reason::Undetermined, format!("could not be told: {undetermined}"))
+        finding(
+            UNKNOWN,
+            Reason::Undetermined,
+            format!("could not be told: {undetermined}"),
+        )
     } else {
-        finding(TRUE, Reason::ProbesAgree, "every control that applies was seen to hold".to_owned())
+        finding(
+            TRUE,
+            Reason::ProbesAgree,
+            "every control that applies was seen to hold".to_owned(),
+        )
     }
 }
 
 fn ready(inputs: &Inputs, [accepted, programmed, verified]: [&Finding; 3]) -> Finding {
-    let finding = |status, reason, message: String| Finding::new(ConditionType::Ready, status, reason, message);
+    let finding =
+        |status, reason, message: String| Finding::new(ConditionType::Ready, status, reason, message);
     if !inputs.checked.enforces() {
         return if accepted.status != TRUE {
             finding(FALSE, accepted.reason, accepted.message.clone())
         } else if verified.reason == Reason::Stale {
             finding(FALSE, verified.reason, verified.message.clone())
         } else {
-            finding(TRUE, Reason::Succeeded, "freshly evaluated; mode is Audit".to_owned())
+            finding(
+                TRUE,
+                Reason::Succeeded,
+                "freshly evaluated; mode is Audit".to_owned(),
+            )
         };
     }
-    [accepted, programmed, verified].into_iter().find(|part| part.status != TRUE).map_or_else(
-        || finding(TRUE, Reason::Succeeded, "accepted, programmed and verified".to_owned()),
-        |missing| finding(FALSE, missing.reason, missing.message.clone()),
-    )
+    [accepted, programmed, verified]
+        .into_iter()
+        .find(|part| part.status != TRUE)
+        .map_or_else(
+            || {
+                finding(
+                    TRUE,
+                    Reason::Succeeded,
+                    "accepted, programmed and verified".to_owned(),
+                )
+            },
+            |missing| finding(FALSE, missing.reason, missing.message.clone()),
+        )
 }
 
 fn stalled(inputs: &Inputs) -> Finding {
-    let finding = |status, reason, message: String| Finding::new(ConditionType::Stalled, status, reason, message);
+    let finding =
+        |status, reason, message: String| Finding::new(ConditionType::Stalled, status, reason, message);
     let by_plan = match &inputs.planned.plan {
-        Plan::Blocked { reason, message } if *reason != Reason::TargetNotFound => Some((*reason, message.clone())),
+        Plan::Blocked { reason, message } if *reason != Reason::TargetNotFound => {
+            Some((*reason, message.clone()))
+        }
         _ => None,
     };
-    let by_rollout = inputs.rollout.filter(|_| inputs.checked.enforces()).and_then(|rollout| {
-        let reason = match rollout.state {
-            RolloutState::CanaryFailed => Reason::CanaryFailed,
-            RolloutState::Overwritten => Reason::OverwrittenBy,
-            RolloutState::RolledBack => Reason::RolledBack,
-            _ => return None,
-        };
-        Some((reason, rollout.message.clone()))
-    });
+    let by_rollout = inputs
+        .rollout
+        .filter(|_| inputs.checked.enforces())
+        .and_then(|rollout| {
+            let reason = match rollout.state {
+                RolloutState::CanaryFailed => Reason::CanaryFailed,
+                RolloutState::Overwritten => Reason::OverwrittenBy,
+                RolloutState::RolledBack => Reason::RolledBack,
+                _ => return None,
+            };
+            Some((reason, rollout.message.clone()))
+        });
     match by_plan.or(by_rollout) {
         Some((reason, message)) => finding(TRUE, reason, message),
         None => finding(FALSE, Reason::Succeeded, "nothing waits for a person".to_owned()),
@@ -218,9 +295,15 @@ fn target(inputs: &Inputs) -> Option<TargetStatus> {
         kind: target.workload.kind,
         namespace: target.workload.namespace.clone(),
         name: target.workload.name.clone(),
-        config_map: target.config_map.as_ref().map(|source| source.config_map.clone()).unwrap_or_default(),
+        config_map: target
+            .config_map
+            .as_ref()
+            .map(|source| source.config_map.clone())
+            .unwrap_or_default(),
         platform: target.platform.to_string(),
-        version: seen.or_else(|| target.image_version.clone()).map(|version| truncated(version, 64)),
+        version: seen
+            .or_else(|| target.image_version.clone())
+            .map(|version| truncated(version, 64)),
     })
 }
 
