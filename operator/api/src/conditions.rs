@@ -39,7 +39,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason, in the order of their names.
+            /// Every reason.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
             /// What the reason says, as the reference page shows it.

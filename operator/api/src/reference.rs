@@ -5,7 +5,7 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     conditions::{ConditionType, Reason},
@@ -34,14 +34,18 @@ fn field_reference_is_fresh() {
         )
         .unwrap();
         page.push_str("A field that is not in these tables is refused. An absent section is not managed.\n");
-        rules(&mut page, schema);
+        page.push_str("What breaks a rule across fields is refused with one of these messages:\n\n");
+        let mut refusals = Vec::new();
+        messages(schema, &mut refusals);
+        for message in refusals {
+            writeln!(page, "- {message}").unwrap();
+        }
         for part in ["spec", "status"] {
             let part_schema = &schema["properties"][part];
             let about = part_schema["description"].as_str().unwrap_or_default();
             write!(page, "\n## {part}\n\n{about}\n\n").unwrap();
             page.push_str("| field | type | default | meaning |\n|---|---|---|---|\n");
             fields(&mut page, part_schema, part);
-            rules_below(&mut page, part_schema, part);
         }
         fresh(&format!("{}.md", kind.to_lowercase()), &page);
     }
@@ -98,7 +102,7 @@ fn fields(page: &mut String, schema: &Value, path: &str) {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    for (name, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         let default = match field.get("default") {
             Some(default) => format!("`{default}`"),
@@ -114,7 +118,8 @@ fn fields(page: &mut String, schema: &Value, path: &str) {
         )
         .unwrap();
         fields(page, field, &path);
-        if let Some(items) = field.get("items") {
+        // What a condition holds is Kubernetes' own.
+        if let Some(items) = field.get("items").filter(|_| name != "conditions") {
             fields(page, items, &format!("{path}[]"));
         }
     }
@@ -131,7 +136,16 @@ fn type_of(field: &Value) -> String {
         return words.join(" or ");
     }
     let name = field["type"].as_str().unwrap_or("any");
-    let bound = |least: &str, most: &str| match (field.get(least), field.get(most)) {
+    let number = |key: &str| {
+        let value = field.get(key)?;
+        // Whole numbers are floats in a schema of JSON.
+        Some(
+            value
+                .as_f64()
+                .map_or_else(|| value.to_string(), |number| format!("{number}")),
+        )
+    };
+    let bound = |least: &str, most: &str| match (number(least), number(most)) {
         (Some(least), Some(most)) => format!(", {least} to {most}"),
         (Some(least), None) => format!(", at least {least}"),
         (None, Some(most)) => format!(", at most {most}"),
@@ -153,31 +167,19 @@ fn type_of(field: &Value) -> String {
     }
 }
 
-/// Rules that span several fields, with the message that a user gets.
-fn rules(page: &mut String, schema: &Value) {
-    let messages: Vec<_> = schema["x-kubernetes-validations"]
+/// The messages of rules that span several fields, of this part and of those below it.
+fn messages<'a>(schema: &'a Value, into: &mut Vec<&'a str>) {
+    let rules = schema["x-kubernetes-validations"]
         .as_array()
         .into_iter()
-        .flatten()
-        .filter_map(|rule| rule["message"].as_str())
-        .collect();
-    if !messages.is_empty() {
-        page.push_str("\nThe API server refuses an object with one of these messages:\n\n");
-    }
-    for message in messages {
-        writeln!(page, "- {message}").unwrap();
-    }
-}
-
-fn rules_below(page: &mut String, schema: &Value, path: &str) {
-    for (name, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
-        let path = format!("{path}.{name}");
-        let mut own = String::new();
-        rules(&mut own, field);
-        if !own.is_empty() {
-            write!(page, "\n`{path}`:{own}").unwrap();
-        }
-        rules_below(page, field, &path);
+        .flatten();
+    into.extend(rules.filter_map(|rule| rule["message"].as_str()));
+    for field in schema["properties"]
+        .as_object()
+        .into_iter()
+        .flat_map(|fields| fields.values())
+    {
+        messages(field, into);
     }
 }
 

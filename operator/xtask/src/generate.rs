@@ -6,17 +6,20 @@ use anyhow::Result;
 use crate::run::{self, step};
 
 /// What is made, and the arguments of the `cargo test` that makes it.
-const GENERATORS: [(&str, &[&str]); 1] = [("crds/", &["--package", "tsutsumi-api", "--lib", "crds"])];
+const GENERATORS: [(&str, &[&str]); 2] = [
+    ("crds/", &["--package", "tsutsumi-api", "--lib", "crds"]),
+    (
+        "docs/reference/",
+        &["--package", "tsutsumi-api", "--lib", "reference"],
+    ),
+];
 
 /// Writes every file, or with `check` only fails where one has drifted.
 pub(crate) fn run(check: bool) -> Result<()> {
     for (what, arguments) in GENERATORS {
         step(what, || {
-            let mut cargo = run::command("cargo");
-            cargo
-                .current_dir(run::workspace())
-                .args(["test", "--quiet"])
-                .args(arguments);
+            let mut cargo = run::cargo();
+            cargo.args(["test", "--quiet"]).args(arguments);
             if check {
                 cargo.env_remove("TSUTSUMI_UPDATE");
             } else {
