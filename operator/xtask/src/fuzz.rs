@@ -63,7 +63,7 @@ fn one(folder: &Path, name: &str) -> Result<()> {
 }
 
 fn cargo(folder: &Path, verb: &str) -> Command {
-    let mut command = run::command("cargo");
+    let mut command = run::cargo();
     command.current_dir(folder).env("RUSTFLAGS", FLAGS);
     command.args([verb, "--quiet", "--locked", "--release", "--target", TARGET]);
     command

@@ -121,13 +121,10 @@ impl Image<'_> {
 
 /// Builds the operator's own binary and packs it; returns the archive and the image's name.
 pub(crate) fn operator() -> Result<(PathBuf, String)> {
-    let workspace = run::workspace();
     let binary = run::step("built the static release binary", || {
         ensure_target()?;
-        let mut cargo = run::command("cargo");
-        cargo
-            .current_dir(&workspace)
-            .env("CC_x86_64_unknown_linux_musl", "musl-gcc");
+        let mut cargo = run::cargo();
+        cargo.env("CC_x86_64_unknown_linux_musl", "musl-gcc");
         cargo.args([
             "build",
             "--release",

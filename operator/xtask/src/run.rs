@@ -18,6 +18,20 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A `cargo` in the checkout, as if nobody had started this program through another one: what that one tells about
+/// its own package would make build scripts run, and crates compile, anew each time.
+pub(crate) fn cargo() -> Command {
+    let mut command = command("cargo");
+    command.current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// Runs to the end and returns standard output; the program's own words are the error otherwise.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     fed(command, Stdio::null())

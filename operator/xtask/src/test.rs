@@ -127,7 +127,7 @@ fn end_to_end(tally: &mut Tally, image: bool, suite: &str, options: &rig::Option
 }
 
 fn environment(facts: &Facts) -> Command {
-    let mut command = run::command("cargo");
+    let mut command = run::cargo();
     for line in facts.to_string().lines() {
         if let Some((name, value)) = line.split_once('=') {
             command.env(name, value);
@@ -138,7 +138,7 @@ fn environment(facts: &Facts) -> Command {
 
 fn grammar() -> Result<()> {
     let binary = tools::coredns::binary(&tools::Cache::open()?, &tools::COREDNS.parse()?)?;
-    let mut command = run::command("cargo");
+    let mut command = run::cargo();
     command.env("TSUTSUMI_COREDNS", binary);
     cargo_with(
         &mut command,
@@ -154,7 +154,7 @@ fn grammar() -> Result<()> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
-    cargo_with(&mut run::command("cargo"), arguments)
+    cargo_with(&mut run::cargo(), arguments)
 }
 
 fn cargo_with(command: &mut Command, arguments: &[&str]) -> Result<()> {
