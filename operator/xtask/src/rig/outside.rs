@@ -2,13 +2,14 @@
 //! the certificate that the operator issued, as a person would copy it to a machine elsewhere.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Rig;
-use super::facts::OUTSIDE;
+use super::facts::{OUTSIDE, OUTSIDE_V4};
 use super::state::ROOT;
 use crate::run;
 
@@ -45,9 +46,18 @@ pub(crate) fn start(rig: &mut Rig, binary: &Path, namespace: &str) -> Result<()>
     }
     rig.stop(PROBER)?;
     let mut prober = run::command("ip");
-    prober
-        .args(["netns", "exec", OUTSIDE])
-        .arg(binary)
-        .args(["prober", "--port", &PORT.to_string()]);
-    rig.spawn(PROBER, prober.arg("--tls-dir").arg(folder))
+    prober.args(["netns", "exec", OUTSIDE]).arg(binary).args([
+        "prober",
+        "--vantage",
+        "outside",
+        "--port",
+        &PORT.to_string(),
+    ]);
+    rig.spawn(PROBER, prober.arg("--tls-dir").arg(folder))?;
+    let address = SocketAddr::new(OUTSIDE_V4.parse()?, PORT);
+    run::wait_for("the outside prober to listen", Duration::from_secs(10), || {
+        TcpStream::connect(address)
+            .with_context(|| format!("{address}; see log/{PROBER}.log in {ROOT}"))
+            .map(drop)
+    })
 }
