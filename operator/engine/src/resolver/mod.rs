@@ -10,6 +10,9 @@ pub mod record;
 pub mod rollout;
 pub mod status;
 
+#[cfg(test)]
+mod tests;
+
 pub use check::{Checked, check};
 pub use plan::{Change, Plan, Planned, plan};
 pub use record::Record;

@@ -96,7 +96,9 @@ fn replace<'a>(change: &'a Change, rollout: Option<&Rollout>, at: Circumstances)
             enter(RolloutState::Saved, change.label(), message, before, at),
         )
     };
-    let Some(rollout) = rollout else { return begin(None) };
+    let Some(rollout) = rollout else {
+        return begin(None);
+    };
     let same = rollout.identity == change.label();
     match rollout.state {
         RolloutState::Saved if same => Step::Judge(change),
