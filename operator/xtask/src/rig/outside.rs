@@ -50,8 +50,8 @@ pub(crate) fn start(rig: &mut Rig, binary: &Path, namespace: &str) -> Result<()>
         "prober",
         "--vantage",
         "outside",
-        "--port",
-        &PORT.to_string(),
+        "--listen",
+        &format!("0.0.0.0:{PORT}"),
     ]);
     rig.spawn(PROBER, prober.arg("--tls-dir").arg(folder))?;
     let address = SocketAddr::new(OUTSIDE_V4.parse()?, PORT);
