@@ -149,9 +149,12 @@ pub struct Answer {
 impl Answer {
     fn decode(bytes: &[u8]) -> Result<Self> {
         let message = Message::from_vec(bytes).context("reading a DNS answer")?;
+        // CoreDNS before 1.15 echoes an option that nobody handles: an empty identity is none.
         let option = message.edns.as_ref().and_then(|edns| edns.option(EdnsCode::NSID));
         let nsid = match option {
-            Some(EdnsOption::NSID(payload)) => Some(String::from_utf8_lossy(payload.as_ref()).into_owned()),
+            Some(EdnsOption::NSID(payload)) if !payload.as_ref().is_empty() => {
+                Some(String::from_utf8_lossy(payload.as_ref()).into_owned())
+            }
             _ => None,
         };
         Ok(Self {

@@ -65,11 +65,12 @@ pub fn install(rig: &Rig, values: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Uninstalls and waits until everything is gone; nothing installed is fine.
+/// Uninstalls and waits until everything is gone; nothing installed is fine. Without hooks even where the controller
+/// cannot run: for preparing a test, once no policy is left.
 ///
 /// # Errors
 /// If helm fails.
-pub fn uninstall(rig: &Rig) -> Result<()> {
+pub fn uninstall(rig: &Rig, hooks: bool) -> Result<()> {
     let mut command = helm(rig);
     command.args([
         "uninstall",
@@ -79,6 +80,9 @@ pub fn uninstall(rig: &Rig) -> Result<()> {
         "--timeout",
         "180s",
     ]);
+    if !hooks {
+        command.arg("--no-hooks");
+    }
     output(&mut command).context("uninstalling the chart")?;
     Ok(())
 }

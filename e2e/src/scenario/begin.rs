@@ -52,7 +52,7 @@ impl Scenario {
             }
             From::Bare => {
                 scenario.remove_policies().await?;
-                install::uninstall(&scenario.rig)?;
+                install::uninstall(&scenario.rig, false)?;
                 scenario.remove_crds().await?;
             }
         }

@@ -50,7 +50,7 @@ fn an_uninstall_leaves_dns_working_and_nothing_hanging() -> Result<()> {
         );
         let before = s.cluster.corefile().await?;
         let client = s.keep_asking();
-        install::uninstall(&s.rig)?;
+        install::uninstall(&s.rig, true)?;
         let crds: Api<CustomResourceDefinition> = Api::all(s.cluster.client.clone());
         crds.get("resolverpolicies.tsutsumi.dev")
             .await
