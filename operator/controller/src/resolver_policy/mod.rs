@@ -13,6 +13,7 @@ mod judge;
 mod memory;
 mod observe;
 mod publish;
+mod refusals;
 mod vantage;
 mod verify;
 
@@ -113,7 +114,12 @@ pub(crate) async fn run(run: RunContext) {
         client: run.client,
         audit_only: run.args.audit_only,
         canary_service_account: run.args.canary_service_account.clone(),
-        verifier: Verifier::new(vantages.clone(), caches.clone(), trigger.clone()),
+        verifier: Verifier::new(
+            vantages.clone(),
+            caches.clone(),
+            run.metrics.clone(),
+            trigger.clone(),
+        ),
         scope,
         vantages,
         cluster_domain,

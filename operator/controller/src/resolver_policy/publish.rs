@@ -50,6 +50,7 @@ pub(super) async fn publish(
     ctx.metrics.set_plan_changes(&name, said.plan.len());
     ctx.metrics
         .set_controls(&name, said.controls.iter().map(Into::into));
+    ctx.metrics.set_conditions(&name, &said.conditions);
     ctx.diagnostics.put(
         "policies",
         &name,

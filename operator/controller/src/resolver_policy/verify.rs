@@ -22,8 +22,8 @@ use tsutsumi_engine::{
 use tsutsumi_model::{Endpoint, MetricName, Observation, Saw, Vantage};
 use tsutsumi_providers::coredns::corefile::Corefile;
 
-use super::{Ctx, observe::Caches, vantage::Vantages};
-use crate::runtime::logging::Chain;
+use super::{Ctx, observe::Caches, refusals::Refusals, vantage::Vantages};
+use crate::runtime::{logging::Chain, metrics::Metrics};
 
 /// What a policy wants to have verified, and when.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,7 @@ pub(super) struct Round {
 pub(super) struct Verifier {
     vantages: Vantages,
     caches: Caches,
+    metrics: Metrics,
     trigger: tokio::sync::mpsc::Sender<()>,
     tasks: Arc<Mutex<HashMap<String, Task>>>,
 }
@@ -142,10 +143,16 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
 }
 
 impl Verifier {
-    pub(super) fn new(vantages: Vantages, caches: Caches, trigger: tokio::sync::mpsc::Sender<()>) -> Self {
+    pub(super) fn new(
+        vantages: Vantages,
+        caches: Caches,
+        metrics: Metrics,
+        trigger: tokio::sync::mpsc::Sender<()>,
+    ) -> Self {
         Self {
             vantages,
             caches,
+            metrics,
             trigger,
             tasks: Arc::default(),
         }
@@ -200,10 +207,11 @@ impl Verifier {
     }
 
     async fn rounds(self, mut wanted: watch::Receiver<Request>, newest: Arc<Mutex<Option<Round>>>) {
+        let mut refusals = Refusals::default();
         loop {
             let request = wanted.borrow_and_update().clone();
             let begun = Instant::now();
-            if let Some(round) = self.round(&request).await {
+            if let Some(round) = self.round(&request, &mut refusals).await {
                 *newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(round);
                 // A full channel means that a reconcile is due anyway.
                 let _ = self.trigger.try_send(());
@@ -221,7 +229,7 @@ impl Verifier {
     }
 
     /// Asks one round, in order: what warms the caches, then outside while they are warm, then the rest.
-    async fn round(&self, request: &Request) -> Option<Round> {
+    async fn round(&self, request: &Request, refusals: &mut Refusals) -> Option<Round> {
         let mut input = request.input.clone();
         let checked_at = Timestamp::now();
         let nonce = format!("t{:x}", RandomState::new().hash_one(checked_at.as_nanosecond()));
@@ -247,6 +255,10 @@ impl Verifier {
             }
         }
         let valid_until = checked_at + jiff::SignedDuration::try_from(request.validity).unwrap_or_default();
+        let refused = refusals.since_last(&observations);
+        if input.exposures.is_empty() {
+            self.metrics.add_refused_in_cluster(&request.policy, refused);
+        }
         let version = version(&observations);
         let mut verdicts = Vec::new();
         let mut kept = Vec::new();
