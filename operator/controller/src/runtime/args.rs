@@ -3,8 +3,16 @@
 //! A value becomes its type here or the process does not start; the message names the flag, the value and a right
 //! form. Peers are given as addresses, never as names: cluster DNS may be the thing that is broken.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
+use axum::http::uri::PathAndQuery;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use tsutsumi_model::{DomainName, Endpoint, Port, Vantage};
 
@@ -32,7 +40,7 @@ pub(crate) struct LogArgs {
     )]
     pub(crate) format: LogFormat,
     /// What to log: a level, or levels by target, for example `info,kube=warn`.
-    #[arg(long = "log", env = "RUST_LOG", default_value = "info", global = true)]
+    #[arg(long = "log", env = "TSUTSUMI_LOG", default_value = "info", global = true)]
     pub(crate) filter: String,
 }
 
@@ -52,6 +60,10 @@ pub(crate) enum Command {
     Controller(ControllerArgs),
     /// Answer the controller's probes from where this process stands.
     Prober(ProberArgs),
+    /// Ask another part over HTTP until it answers 200.
+    Healthcheck(HealthcheckArgs),
+    /// Stop the controller and let every policy go, before an uninstall.
+    Release(ReleaseArgs),
 }
 
 /// The arguments of `tsutsumi controller`.
@@ -86,9 +98,6 @@ pub(crate) struct ControllerArgs {
         default_value = "kube-system/coredns"
     )]
     pub(crate) config_maps: Vec<ConfigMapName>,
-    /// A name of the cluster whose answer is larger than 1232 bytes; without it sizes cannot be proven.
-    #[arg(long, env = "TSUTSUMI_LARGE_ANSWER", value_name = "NAME")]
-    pub(crate) large_answer: Option<DomainName>,
     /// Treat every policy as if it said `mode: Audit`; set where the chart grants no right to write.
     #[arg(long, env = "TSUTSUMI_AUDIT_ONLY")]
     pub(crate) audit_only: bool,
@@ -126,6 +135,34 @@ pub(crate) struct ProberArgs {
     /// From where this prober sees: `inside` the cluster, or `outside` it.
     #[arg(long, env = "TSUTSUMI_VANTAGE", value_parser = vantage)]
     pub(crate) vantage: Vantage,
+}
+
+/// The arguments of `tsutsumi healthcheck`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct HealthcheckArgs {
+    /// The IP address to ask.
+    #[arg(long, value_parser = address)]
+    pub(crate) address: IpAddr,
+    /// The port to ask.
+    #[arg(long, default_value = "8080", value_parser = port)]
+    pub(crate) port: Port,
+    /// What to ask for.
+    #[arg(long, default_value = "/readyz", value_parser = path)]
+    pub(crate) path: PathAndQuery,
+    /// How long to go on asking.
+    #[arg(long, default_value = "60s", value_name = "SECONDSs", value_parser = seconds)]
+    pub(crate) wait: Duration,
+}
+
+/// The arguments of `tsutsumi release`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReleaseArgs {
+    /// Our own namespace.
+    #[arg(long, env = "POD_NAMESPACE", value_parser = label)]
+    pub(crate) namespace: String,
+    /// The controller's Deployment there.
+    #[arg(long, value_parser = object_name)]
+    pub(crate) deployment: String,
 }
 
 /// A ConfigMap, by namespace and name.
@@ -238,6 +275,25 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "write an IP address, for example `192.0.2.7`".to_owned())
+}
+
+fn path(text: &str) -> Result<PathAndQuery, String> {
+    let parsed = text.parse().ok().filter(|_| text.starts_with('/'));
+    parsed.ok_or_else(|| "write a path that begins with a slash, for example `/readyz`".to_owned())
+}
+
+/// Whole seconds with their unit.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.strip_suffix('s')
+        .and_then(|number| number.parse().ok())
+        .filter(|seconds| (1..=3600).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "write 1 to 3600 seconds, for example `60s`".to_owned())
+}
+
 fn port(text: &str) -> Result<Port, String> {
     text.parse()
         .map_err(|_| "write a number from 1 to 65535, for example `8443`".to_owned())
@@ -306,6 +362,48 @@ mod tests {
             for part in [flag, value, right] {
                 assert!(message.contains(part), "{part:?} is missing in {message}");
             }
+        }
+    }
+
+    #[test]
+    fn what_the_charts_tests_and_hook_say_is_understood() {
+        let parsed = |args: &[&str]| {
+            Args::try_parse_from(args.iter().copied())
+                .map(|args| args.command)
+                .map_err(|problem| problem.to_string())
+        };
+        let check = [
+            "tsutsumi",
+            "healthcheck",
+            "--address=fd00::7",
+            "--port=8080",
+            "--path=/readyz",
+        ];
+        let Ok(Command::Healthcheck(args)) = parsed(&check) else {
+            panic!("{:?}", parsed(&check))
+        };
+        assert_eq!(args.address, IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 7]));
+        assert_eq!((args.port.get(), args.path.as_str()), (8080, "/readyz"));
+        assert_eq!(args.wait, Duration::from_secs(60));
+        let release = [
+            "tsutsumi",
+            "release",
+            "--deployment=tsutsumi-controller",
+            "--namespace=dyke",
+        ];
+        assert!(
+            matches!(parsed(&release), Ok(Command::Release(_))),
+            "{:?}",
+            parsed(&release)
+        );
+        for (flag, right) in [
+            ("--address=$(TSUTSUMI_METRICS_SERVICE_HOST)", "192.0.2.7"),
+            ("--path=readyz", "/readyz"),
+            ("--wait=60", "60s"),
+            ("--wait=0s", "60s"),
+        ] {
+            let message = parsed(&["tsutsumi", "healthcheck", flag]).unwrap_err();
+            assert!(message.contains(right), "{right:?} is missing in {message}");
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::{
     encoding::text,
     metrics::{
@@ -24,9 +25,12 @@ use prometheus_client::{
 use tsutsumi_api::resolver_policy::ControlStatus;
 use tsutsumi_model::{ControlId, ControlState, Evidence};
 
+#[path = "metrics_conditions.rs"]
+mod conditions;
 #[path = "metrics_labels.rs"]
 mod labels;
 
+use self::conditions::Conditions;
 use self::labels::{CallLabel, ControlLabel, PolicyLabel, ResultLabel, SecretLabel, StateLabel};
 
 /// Every state, so that exactly one of them can be 1.
@@ -53,6 +57,7 @@ pub(crate) struct Metrics {
     control_state: Family<StateLabel, Gauge>,
     last_verified: Family<ControlLabel, Seconds>,
     valid_until: Family<ControlLabel, Seconds>,
+    conditions: Conditions,
     plan_changes: Family<PolicyLabel, Gauge>,
     refused_in_cluster: Family<PolicyLabel, Counter>,
     certificate_not_after: Family<SecretLabel, Seconds>,
@@ -105,6 +110,7 @@ impl Metrics {
             control_state: Family::default(),
             last_verified: Family::default(),
             valid_until: Family::default(),
+            conditions: Conditions::default(),
             plan_changes: Family::default(),
             refused_in_cluster: Family::default(),
             certificate_not_after: Family::default(),
@@ -158,6 +164,11 @@ impl Metrics {
             "Later than this, the result counts as unknown",
             Unit::Seconds,
             metrics.valid_until.clone(),
+        );
+        ours.register(
+            "policy_condition",
+            "1 for each condition of a policy, with its status and reason",
+            metrics.conditions.family(),
         );
         ours.register(
             "plan_changes",
@@ -244,6 +255,11 @@ impl Metrics {
         }
     }
 
+    /// Shows the conditions of a policy, and no others.
+    pub(crate) fn set_conditions(&self, policy: &str, conditions: &[Condition]) {
+        self.conditions.set(policy, conditions);
+    }
+
     /// How many changes the plan of a policy holds.
     pub(crate) fn set_plan_changes(&self, policy: &str, changes: usize) {
         let changes = i64::try_from(changes).unwrap_or(i64::MAX);
@@ -252,7 +268,8 @@ impl Metrics {
             .set(changes);
     }
 
-    /// Adds queries from inside the cluster that were refused since the last look.
+    /// Adds queries of a policy's servers that were refused inside the cluster since the last look: an increase, not
+    /// the total of CoreDNS, which begins anew with each pod.
     #[allow(dead_code, reason = "the reader of these counters is the reconciler's")]
     pub(crate) fn add_refused_in_cluster(&self, policy: &str, queries: u64) {
         self.refused_in_cluster
@@ -265,6 +282,7 @@ impl Metrics {
         for control in ControlId::ALL {
             self.forget_control(policy, control);
         }
+        self.conditions.forget(policy);
         self.plan_changes.remove(&PolicyLabel::new(policy));
         self.refused_in_cluster.remove(&PolicyLabel::new(policy));
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::encoding::EncodeLabelSet;
 use tsutsumi_model::{ControlId, ControlState};
 
@@ -36,6 +37,14 @@ pub(super) struct StateLabel {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct ConditionLabel {
+    pub(super) policy: String,
+    pub(super) r#type: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct SecretLabel {
     pub(super) secret: &'static str,
 }
@@ -44,6 +53,18 @@ impl PolicyLabel {
     pub(super) fn new(policy: &str) -> Self {
         Self {
             policy: policy.to_owned(),
+        }
+    }
+}
+
+impl ConditionLabel {
+    /// Type, status and reason are ours to choose, and stand in closed sets.
+    pub(super) fn new(policy: &str, condition: &Condition) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            r#type: condition.type_.clone(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone(),
         }
     }
 }

@@ -1,3 +1,5 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::*;
 
 fn sample(control: ControlId, state: ControlState) -> ControlSample {
@@ -36,10 +38,58 @@ fn exactly_one_state_is_on_and_what_is_gone_is_gone() {
         r#"tsutsumi_control_last_verified_timestamp_seconds{policy="dyke",control="DNS-01"} 1700000000"#
     ));
 
+    metrics.set_conditions("dyke", &[condition("Ready", "True", "Succeeded")]);
     metrics.set_plan_changes("dyke", 3);
     metrics.add_refused_in_cluster("dyke", 1);
     metrics.forget("dyke");
     assert!(!render(&registry).unwrap().contains("dyke"));
+}
+
+fn condition(type_: &str, status: &str, reason: &str) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: String::new(),
+        observed_generation: None,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+    }
+}
+
+#[test]
+fn a_condition_is_shown_as_it_is_and_no_longer_as_it_was() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let ready = condition("Ready", "True", "Succeeded");
+    metrics.set_conditions("canal", std::slice::from_ref(&ready));
+    metrics.set_conditions(
+        "dyke",
+        &[condition("Programmed", "True", "Loaded"), ready.clone()],
+    );
+    metrics.set_conditions(
+        "dyke",
+        &[condition("Programmed", "False", "OverwrittenBy"), ready],
+    );
+    let shown = |registry| {
+        let text = render(registry).unwrap();
+        let mut lines: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("tsutsumi_policy_condition{"))
+            .map(ToOwned::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(
+        shown(&registry),
+        [
+            r#"tsutsumi_policy_condition{policy="canal",type="Ready",status="True",reason="Succeeded"} 1"#,
+            r#"tsutsumi_policy_condition{policy="dyke",type="Programmed",status="False",reason="OverwrittenBy"} 1"#,
+            r#"tsutsumi_policy_condition{policy="dyke",type="Ready",status="True",reason="Succeeded"} 1"#,
+        ]
+    );
+    metrics.forget("dyke");
+    assert_eq!(shown(&registry).len(), 1, "only what is forgotten goes");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What every controller of this process stands on: arguments, logs, metrics, the API server, the lease, certificates.
 //!
-//! Nothing here knows what a policy says. Whatever changes the cluster goes through [`writer`].
+//! Nothing here knows what a policy says. Whatever changes the cluster goes through [`writer`], except that [`release`]
+//! has no lease to hold: it begins by stopping whoever could hold it.
 
 pub(crate) mod admin;
 pub(crate) mod args;
@@ -9,10 +10,12 @@ pub(crate) mod client;
 pub(crate) mod controller;
 pub(crate) mod diagnostics;
 pub(crate) mod events;
+pub(crate) mod healthcheck;
 pub(crate) mod lease;
 pub(crate) mod logging;
 pub(crate) mod metrics;
 pub(crate) mod prober;
+pub(crate) mod release;
 pub(crate) mod shutdown;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -141,23 +141,6 @@ impl Writer {
         }
     }
 
-    /// Server-side apply of what is ours in an object that others may share: a field of theirs is a conflict.
-    #[allow(
-        dead_code,
-        reason = "the counterpart of `apply_owned`, so that nobody forces for want of it"
-    )]
-    pub(crate) async fn apply<K>(&self, api: &Api<K>, name: &str, body: &impl Body) -> Result<K, WriteError>
-    where
-        K: Kind,
-    {
-        let params = PatchParams::apply(FIELD_MANAGER);
-        self.commit(
-            operation::<K>("apply", name),
-            api.patch(name, &params, &Patch::Apply(body)),
-        )
-        .await
-    }
-
     /// Server-side apply of an object in our namespace that is ours outright, so nobody's field there can stand.
     pub(crate) async fn apply_owned<K>(
         &self,
@@ -355,7 +338,8 @@ fn operation<K: Kind>(verb: &'static str, name: &str) -> Operation {
     }
 }
 
-fn is_failed_test(problem: &kube::Error) -> bool {
+/// Whether a `test` of a JSON patch did not hold.
+pub(super) fn is_failed_test(problem: &kube::Error) -> bool {
     matches!(problem, kube::Error::Api(status) if status.code == 422 && status.message == PATCH_DID_NOT_APPLY)
 }
 

@@ -79,22 +79,27 @@ async fn applies_name_the_manager_and_force_only_what_is_ours() {
     let mut bench = bench(echo).await;
     let writer = bench.leadership.writer().unwrap();
     let body = json!({"apiVersion": "v1", "kind": "ConfigMap"});
-    writer.apply(&bench.config_maps(), "saved", &body).await.unwrap();
     writer
         .apply_owned(&bench.config_maps(), "saved", &body)
         .await
         .unwrap();
-    let (shared, owned) = (bench.seen.recv().await.unwrap(), bench.seen.recv().await.unwrap());
-    assert_eq!(shared.method, Method::PATCH);
-    assert_eq!(shared.path, "/api/v1/namespaces/dyke/configmaps/saved");
-    assert!(
-        shared.query.contains("fieldManager=tsutsumi.dev%2Fresolver"),
-        "{}",
-        shared.query
-    );
-    assert!(!shared.query.contains("force"), "{}", shared.query);
+    writer
+        .apply_status(&bench.config_maps(), "saved", &body)
+        .await
+        .unwrap();
+    let (owned, status) = (bench.seen.recv().await.unwrap(), bench.seen.recv().await.unwrap());
+    assert_eq!(owned.method, Method::PATCH);
+    assert_eq!(owned.path, "/api/v1/namespaces/dyke/configmaps/saved");
     assert!(owned.query.contains("force=true"), "{}", owned.query);
-    assert!(bench.counted(r#"tsutsumi_api_calls_total{verb="apply",kind="ConfigMap",outcome="ok"} 2"#));
+    assert_eq!(status.path, "/api/v1/namespaces/dyke/configmaps/saved/status");
+    assert!(!status.query.contains("force"), "{}", status.query);
+    for query in [owned.query, status.query] {
+        assert!(query.contains("fieldManager=tsutsumi.dev%2Fresolver"), "{query}");
+    }
+    assert!(bench.counted(r#"tsutsumi_api_calls_total{verb="apply",kind="ConfigMap",outcome="ok"} 1"#));
+    assert!(
+        bench.counted(r#"tsutsumi_api_calls_total{verb="apply-status",kind="ConfigMap",outcome="ok"} 1"#)
+    );
 }
 
 #[tokio::test(start_paused = true)]
