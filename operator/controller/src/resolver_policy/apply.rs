@@ -13,7 +13,7 @@ use tsutsumi_engine::{
         Change, Checked, Plan, Record,
         confirm::{self, Confirmation},
         plan::Slot,
-        rollout::{Circumstances, Step, enter},
+        rollout::{Circumstances, Step, enter, next},
     },
     target::Target,
 };
@@ -60,7 +60,11 @@ impl Scene<'_> {
 /// Takes the next step and records it in `memory`.
 pub(crate) async fn apply(scene: &Scene<'_>, plan: &Plan, memory: &mut Memory) -> Result<Next, Error> {
     let before = memory.rollout.clone();
-    match tsutsumi_engine::resolver::rollout::next(plan, before.as_ref(), scene.at) {
+    let step = next(plan, before.as_ref(), scene.at);
+    if !matches!(step, Step::Judge(_)) {
+        judge::sweep(scene.ctx, scene.writer, scene.cluster, scene.policy()).await?;
+    }
+    match step {
         Step::Rest => Ok(Next::Change),
         Step::GiveUp(mut rollout) => {
             let slot = slot_of(plan);

@@ -115,6 +115,14 @@ pub(crate) const LABEL: &str = "tsutsumi.dev/canary";
 /// A canary that nobody looks at any more ends by itself, in seconds.
 const DEADLINE: i64 = 300;
 
+/// Whether a pod is a canary of the policy that is not on its way out yet.
+pub(crate) fn is_of(pod: &Pod, own_namespace: &str, policy: &str) -> bool {
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL));
+    label.is_some_and(|label| label == policy)
+        && pod.metadata.namespace.as_deref() == Some(own_namespace)
+        && pod.metadata.deletion_timestamp.is_none()
+}
+
 /// The ConfigMap with the canary's files.
 pub(crate) fn config_map(files: &Files, role: Role, policy: &str) -> ConfigMap {
     let data = files.0.iter().enumerate().flat_map(|(mount, mounted)| {

@@ -2,17 +2,18 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::Api;
-use tsutsumi_engine::resolver::Change;
+use kube::{Api, ResourceExt};
+use tsutsumi_engine::{cluster::Cluster, resolver::Change};
 use tsutsumi_model::{Endpoint, Observation, Vantage};
 
 use super::{
+    Ctx,
     apply::Scene,
     canary::{self, Files, Role},
     error::Error,
     observe,
 };
-use crate::runtime::writer::WriteError;
+use crate::runtime::writer::{WriteError, Writer};
 
 /// What the canaries showed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,11 +54,7 @@ pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgemen
             },
         },
     };
-    remove(
-        scene,
-        &[present.name(Role::Present), candidate.name(Role::Candidate)],
-    )
-    .await?;
+    sweep(scene.ctx, scene.writer, scene.cluster, scene.policy()).await?;
     Ok(judgement)
 }
 
@@ -152,27 +149,20 @@ async fn create(scene: &Scene<'_>, files: &Files, role: Role) -> Result<(), Erro
     }
 }
 
-/// Removes canaries by name; what is gone already is fine.
-async fn remove(scene: &Scene<'_>, names: &[String]) -> Result<(), Error> {
+/// Removes every canary of a policy: judged, given up, or left behind by a crash.
+pub(crate) async fn sweep(ctx: &Ctx, writer: &Writer, cluster: &Cluster, policy: &str) -> Result<(), Error> {
     let failed = |source| Error::Apply {
         operation: "remove a canary",
         source,
     };
-    let own = &scene.ctx.scope.own_namespace;
-    let config_maps: Api<ConfigMap> = Api::namespaced(scene.ctx.client.clone(), own);
-    let pods: Api<Pod> = Api::namespaced(scene.ctx.client.clone(), own);
-    for name in names {
-        let uid = observe::pod(scene.cluster, own, name).and_then(|pod| pod.metadata.uid.clone());
-        scene
-            .writer
-            .delete(&pods, name, uid.as_deref())
-            .await
-            .map_err(failed)?;
-        scene
-            .writer
-            .delete(&config_maps, name, None)
-            .await
-            .map_err(failed)?;
+    let own = &ctx.scope.own_namespace;
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), own);
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), own);
+    for pod in cluster.pods.iter().filter(|pod| canary::is_of(pod, own, policy)) {
+        let (name, uid) = (pod.name_any(), pod.metadata.uid.as_deref());
+        writer.delete(&pods, &name, uid).await.map_err(failed)?;
+        // The pod and its files go by one name.
+        writer.delete(&config_maps, &name, None).await.map_err(failed)?;
     }
     Ok(())
 }

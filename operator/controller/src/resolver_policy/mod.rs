@@ -236,6 +236,9 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         .serve(checked.allow.as_ref().map(|allow| allow.nets.clone()));
     let request = verify::request(ctx, &checked, memory.rollout.as_ref());
     let verified = ctx.verifier.newest(request.as_ref());
+    let expiry = verified
+        .as_ref()
+        .and_then(|round| round.verified.counts_for(Timestamp::now()));
     within(
         "status",
         Box::pin(publish::publish(
@@ -255,7 +258,11 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     );
     ctx.memories.keep(&name, memory);
     Ok(match next {
-        Next::Change => Action::await_change(),
+        Next::Change => match expiry {
+            // Results that nobody renews must not stand as if they counted.
+            Some(left) => Action::requeue(left),
+            None => Action::await_change(),
+        },
         Next::Now => Action::requeue(Duration::ZERO),
         Next::After(pause) => Action::requeue(pause),
     })
@@ -271,6 +278,8 @@ async fn take_step(
     memory: &mut Memory,
 ) -> Result<Next, Error> {
     let (Ok(target), true) = (&checked.target, checked.writes()) else {
+        let name = checked.policy.name_any();
+        judge::sweep(ctx, writer, cluster, &name).await?;
         return Ok(Next::Change);
     };
     let at = Circumstances {

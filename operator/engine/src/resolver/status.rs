@@ -28,6 +28,18 @@ pub struct Verified {
     pub of_this_change: bool,
 }
 
+impl Verified {
+    /// How long the results still count; none once they no longer do.
+    #[must_use]
+    pub fn counts_for(&self, now: Timestamp) -> Option<std::time::Duration> {
+        self.valid_until
+            .duration_since(now)
+            .try_into()
+            .ok()
+            .filter(|left: &std::time::Duration| !left.is_zero())
+    }
+}
+
 /// Everything that the status is made of.
 #[derive(Debug)]
 pub struct Inputs<'a> {

@@ -22,7 +22,7 @@ use crate::{
     testing::{edit, kubeadm},
 };
 
-fn policy(name: &str, age: i64, spec: serde_json::Value) -> ResolverPolicy {
+fn policy(name: &str, age: i64, spec: &serde_json::Value) -> ResolverPolicy {
     let mut policy: ResolverPolicy = serde_json::from_value(json!({
         "apiVersion": "tsutsumi.dev/v1alpha1",
         "kind": "ResolverPolicy",
@@ -38,7 +38,7 @@ fn enforcing() -> ResolverPolicy {
     policy(
         "town",
         1,
-        json!({
+        &json!({
             "mode": "Enforce",
             "onDelete": "Restore",
             "clients": { "include": ["Cluster", "Private"] },
@@ -104,7 +104,7 @@ fn a_list_that_misses_a_pod_is_not_written() {
     let policy = policy(
         "town",
         1,
-        json!({ "mode": "Enforce", "clients": { "cidrs": ["203.0.113.0/24"] } }),
+        &json!({ "mode": "Enforce", "clients": { "cidrs": ["203.0.113.0/24"] } }),
     );
     let planned = planned(&policy, &kubeadm(), &Record::default());
     assert_eq!(reason(&planned), Reason::LockOut);
@@ -120,11 +120,11 @@ fn a_list_that_misses_a_pod_is_not_written() {
 #[test]
 fn the_oldest_policy_holds_then_the_first_by_name() {
     let cluster = kubeadm();
-    let spec = || json!({ "mode": "Audit", "udp": { "maxMessageBytes": 1232 } });
+    let spec = json!({ "mode": "Audit", "udp": { "maxMessageBytes": 1232 } });
     let (old, young, twin) = (
-        policy("z", 9, spec()),
-        policy("a", 1, spec()),
-        policy("b", 1, spec()),
+        policy("z", 9, &spec),
+        policy("a", 1, &spec),
+        policy("b", 1, &spec),
     );
     let blocked = |mine, others: &[&ResolverPolicy]| check(mine, others, &cluster).conflict;
     assert_eq!(blocked(&young, &[&twin, &old]).as_deref(), Some("z"));
@@ -136,7 +136,7 @@ fn the_oldest_policy_holds_then_the_first_by_name() {
 fn a_corefile_that_cannot_be_read_is_a_finding() {
     let mut cluster = kubeadm();
     edit(&mut cluster.config_maps, "coredns", |map| {
-        map["data"]["Corefile"] = ".:53 {\n    errors\n".into()
+        map["data"]["Corefile"] = ".:53 {\n    errors\n".into();
     });
     let planned = planned(&enforcing(), &cluster, &Record::default());
     assert_eq!(reason(&planned), Reason::CorefileInvalid);
