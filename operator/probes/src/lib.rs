@@ -19,4 +19,4 @@ pub use client::{ProberClient, ProberError};
 pub use egress::{Egress, MAX_PATIENCE, Pass, Rules};
 pub use run::{BATCH_DEADLINE, Batch, BatchError, MAX_METRICS, MAX_PROBES, run};
 pub use server::{Prober, serve};
-pub use tls::{CA_FILE, CERT_FILE, Credentials, KEY_FILE, Role, TlsError};
+pub use tls::{CA_FILE, CERT_FILE, Credentials, KEY_FILE, PemParts, Role, TlsError, client_config};

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     fs::{self, File, Metadata},
-    io,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -71,23 +71,34 @@ pub enum TlsError {
     /// The certificate does not go with the key, or is none.
     #[error("cannot use the certificate of `{CERT_FILE}` with the key of `{KEY_FILE}`")]
     Certificate(#[source] rustls::Error),
-    /// A file holds nothing of what it should.
-    #[error("no certificate in `{}`", .path.display())]
+    /// A part holds nothing of what it should.
+    #[error("no certificate in `{part}`")]
     Empty {
-        /// The file.
-        path: PathBuf,
+        /// [`CA_FILE`] or [`CERT_FILE`].
+        part: &'static str,
     },
-    /// A file holds no PEM, or cannot be read.
-    #[error("cannot read `{}` as PEM", .path.display())]
+    /// An issuer is no certificate that can be trusted.
+    #[error("cannot trust an issuer of `{CA_FILE}`")]
+    Issuer(#[source] rustls::Error),
+    /// A part holds no PEM.
+    #[error("cannot read `{part}` as PEM")]
     Pem {
-        /// The file.
-        path: PathBuf,
+        /// [`CA_FILE`], [`CERT_FILE`] or [`KEY_FILE`].
+        part: &'static str,
         /// Why.
         source: pem::Error,
     },
     /// The built-in provider lacks what TLS 1.3 needs.
     #[error("cannot set up TLS 1.3")]
     Protocol(#[source] rustls::Error),
+    /// A file cannot be read.
+    #[error("cannot read `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A built-in name is no DNS name.
     #[error("`{name}` is no DNS name")]
     RoleName {
@@ -107,10 +118,24 @@ pub enum TlsError {
     Verifier(#[source] VerifierBuilderError),
 }
 
+/// What proves one side and verifies the other, in PEM: the three files, or the keys of the Secret that they come from.
+#[derive(Clone, Copy)]
+pub struct PemParts<'a> {
+    /// [`CA_FILE`]: the issuers of the peer.
+    pub ca: &'a [u8],
+    /// [`CERT_FILE`]: the own certificate with its chain.
+    pub cert: &'a [u8],
+    /// [`KEY_FILE`]: the key to it.
+    pub key: &'a [u8],
+}
+
+/// Makes a configuration of the three parts.
+type Build<C> = fn(PemParts<'_>) -> Result<C, TlsError>;
+
 /// A directory with [`CA_FILE`], [`CERT_FILE`] and [`KEY_FILE`], as a Secret volume mounts them.
 pub struct Credentials<C> {
     dir: PathBuf,
-    build: fn(&Path) -> Result<C, TlsError>,
+    build: Build<C>,
     last: Mutex<Option<(Option<Stamp>, Arc<C>)>>,
 }
 
@@ -131,7 +156,7 @@ impl Credentials<ClientConfig> {
 }
 
 impl<C> Credentials<C> {
-    fn new(dir: PathBuf, build: fn(&Path) -> Result<C, TlsError>) -> Self {
+    fn new(dir: PathBuf, build: Build<C>) -> Self {
         Self {
             dir,
             build,
@@ -147,7 +172,7 @@ impl<C> Credentials<C> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = match (stamp(&self.dir), &*last) {
             (Ok(stamp), Some((known, config))) if Some(stamp) == *known => return Ok(Arc::clone(config)),
-            (Ok(stamp), _) => (self.build)(&self.dir).map(|config| (stamp, Arc::new(config))),
+            (Ok(stamp), _) => self.read().map(|config| (stamp, Arc::new(config))),
             (Err(error), _) => Err(error),
         };
         match (fresh, &*last) {
@@ -163,6 +188,15 @@ impl<C> Credentials<C> {
             }
             (Err(error), None) => Err(error),
         }
+    }
+
+    fn read(&self) -> Result<C, TlsError> {
+        let [ca, cert, key] = [CA_FILE, CERT_FILE, KEY_FILE].map(|file| read(self.dir.join(file)));
+        (self.build)(PemParts {
+            ca: &ca?,
+            cert: &cert?,
+            key: &key?,
+        })
     }
 }
 
@@ -198,32 +232,17 @@ fn settled(stamp: Stamp) -> Option<Stamp> {
         .then_some(stamp)
 }
 
-fn server_config(dir: &Path) -> Result<ServerConfig, TlsError> {
+/// The controller's side: TLS 1.3 with ring alone, nothing resumed. The name that a connection verifies is
+/// [`Role::Prober`]'s.
+///
+/// # Errors
+/// If a part cannot be used, or certificate and key do not go together.
+pub fn client_config(parts: PemParts<'_>) -> Result<ClientConfig, TlsError> {
     let provider = provider();
-    let inner = WebPkiClientVerifier::builder_with_provider(roots(dir)?, Arc::clone(&provider))
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(parts)?, Arc::clone(&provider))
         .build()
         .map_err(TlsError::Verifier)?;
-    let verifier = Arc::new(RoleVerifier {
-        inner,
-        role: Role::Controller.server_name()?,
-    });
-    let (chain, key) = identity(dir)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .map_err(TlsError::Protocol)?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(TlsError::Certificate)?;
-    config.send_tls13_tickets = 0;
-    Ok(config)
-}
-
-fn client_config(dir: &Path) -> Result<ClientConfig, TlsError> {
-    let provider = provider();
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots(dir)?, Arc::clone(&provider))
-        .build()
-        .map_err(TlsError::Verifier)?;
-    let (chain, key) = identity(dir)?;
+    let (chain, key) = identity(parts)?;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Protocol)?
@@ -234,45 +253,65 @@ fn client_config(dir: &Path) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
+fn server_config(parts: PemParts<'_>) -> Result<ServerConfig, TlsError> {
+    let provider = provider();
+    let inner = WebPkiClientVerifier::builder_with_provider(roots(parts)?, Arc::clone(&provider))
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let verifier = Arc::new(RoleVerifier {
+        inner,
+        role: Role::Controller.server_name()?,
+    });
+    let (chain, key) = identity(parts)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Protocol)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(TlsError::Certificate)?;
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
 /// Named here, so that no process-wide default is needed or obeyed.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn roots(dir: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+fn roots(parts: PemParts<'_>) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for issuer in certificates(dir.join(CA_FILE))? {
-        roots.add(issuer).map_err(TlsError::Certificate)?;
+    for issuer in certificates(CA_FILE, parts.ca)? {
+        roots.add(issuer).map_err(TlsError::Issuer)?;
     }
     Ok(Arc::new(roots))
 }
 
-fn identity(dir: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    let path = dir.join(KEY_FILE);
-    let key = open(&path)
-        .and_then(PrivateKeyDer::from_pem_reader)
-        .map_err(|source| TlsError::Pem { path, source })?;
-    Ok((certificates(dir.join(CERT_FILE))?, key))
+fn identity(parts: PemParts<'_>) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let key = PrivateKeyDer::from_pem_slice(parts.key).map_err(|source| TlsError::Pem {
+        part: KEY_FILE,
+        source,
+    })?;
+    Ok((certificates(CERT_FILE, parts.cert)?, key))
 }
 
-fn certificates(path: PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read =
-        open(&path).and_then(|file| CertificateDer::pem_reader_iter(file).collect::<Result<Vec<_>, _>>());
-    match read {
-        Ok(found) if found.is_empty() => Err(TlsError::Empty { path }),
+fn certificates(part: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if found.is_empty() => Err(TlsError::Empty { part }),
         Ok(found) => Ok(found),
-        Err(source) => Err(TlsError::Pem { path, source }),
+        Err(source) => Err(TlsError::Pem { part, source }),
     }
 }
 
 /// No certificate file is anywhere near this many bytes.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-fn open(path: &Path) -> Result<io::Take<File>, pem::Error> {
-    Ok(io::Read::take(
-        File::open(path).map_err(pem::Error::Io)?,
-        LARGEST_FILE,
-    ))
+fn read(path: PathBuf) -> Result<Vec<u8>, TlsError> {
+    let mut content = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut content));
+    match read {
+        Ok(_) => Ok(content),
+        Err(source) => Err(TlsError::Read { path, source }),
+    }
 }
 
 /// Verifies as webpki does, then that the certificate was issued for the role.

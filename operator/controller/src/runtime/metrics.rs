@@ -270,7 +270,6 @@ impl Metrics {
 
     /// Adds queries of a policy's servers that were refused inside the cluster since the last look: an increase, not
     /// the total of CoreDNS, which begins anew with each pod.
-    #[allow(dead_code, reason = "the reader of these counters is the reconciler's")]
     pub(crate) fn add_refused_in_cluster(&self, policy: &str, queries: u64) {
         self.refused_in_cluster
             .get_or_create(&PolicyLabel::new(policy))

@@ -100,10 +100,8 @@ async fn stop(client: &Client, args: &ReleaseArgs) -> Result<(), ReleaseError> {
     let operation = format!("scale the Deployment `{}` to 0", args.deployment);
     let params = params();
     let call = deployments.patch_scale(&args.deployment, &params, &patch);
-    match bounded(operation, call).await? {
-        Some(_) => tracing::info!(deployment = args.deployment, "the controller was told to end"),
-        None => tracing::info!(deployment = args.deployment, "there is no controller to stop"),
-    }
+    let there = bounded(operation, call).await?.is_some();
+    tracing::info!(deployment = args.deployment, there, "the controller is to end");
     Ok(())
 }
 
@@ -132,9 +130,10 @@ async fn ended(client: &Client, namespace: &str) -> Result<(), ReleaseError> {
                 source = Some(problem);
             }
             Ok(Ok(None)) | Err(_) => {
-                let left = match listed {
-                    true => Vec::from_iter(left).join(", "),
-                    false => "they could not be listed".to_owned(),
+                let left = if listed {
+                    Vec::from_iter(left).join(", ")
+                } else {
+                    "they could not be listed".to_owned()
                 };
                 return Err(ReleaseError::Pods { left, source });
             }

@@ -9,7 +9,10 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::*;
-use crate::runtime::testing::{self, Asked, Told};
+use crate::runtime::{
+    testing::{self, Asked, Told},
+    writer::PATCH_DID_NOT_APPLY,
+};
 
 const SCALE: &str = "/apis/apps/v1/namespaces/dyke/deployments/tsutsumi-controller/scale";
 const PODS: &str = "/api/v1/namespaces/dyke/pods";
@@ -99,13 +102,10 @@ impl Cluster {
         }
         let patch: JsonPatch = serde_json::from_value(asked.body.clone()).unwrap();
         self.patches.push(asked.body.clone());
-        match json_patch::patch(policy, &patch) {
-            Ok(()) => Told::Answer(StatusCode::OK, policy.clone()),
-            Err(_) => {
-                let message = "the server rejected our request due to an error in our request";
-                testing::refusal(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
-            }
+        if json_patch::patch(policy, &patch).is_ok() {
+            return Told::Answer(StatusCode::OK, policy.clone());
         }
+        testing::refusal(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", PATCH_DID_NOT_APPLY)
     }
 }
 

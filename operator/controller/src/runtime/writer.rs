@@ -38,7 +38,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) const FAULT_EXIT: u8 = 70;
 
 /// What the API server says, without more, when a JSON patch does not apply, which for ours means a failed `test`.
-const PATCH_DID_NOT_APPLY: &str = "the server rejected our request due to an error in our request";
+pub(super) const PATCH_DID_NOT_APPLY: &str = "the server rejected our request due to an error in our request";
 
 /// Writes, while the lease is held.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate};
@@ -135,11 +135,6 @@ pub(crate) fn certificates(data: &Data, key: &str) -> Vec<CertificateDer<'static
     CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .unwrap_or_default()
-}
-
-/// The private key under this key.
-pub(crate) fn private_key(data: &Data, key: &str) -> Option<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_slice(data.get(key)?).ok()
 }
 
 impl Authority {

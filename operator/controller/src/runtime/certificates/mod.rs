@@ -15,6 +15,7 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
+use tsutsumi_probes::TlsError;
 
 use self::issue::{Authority, Data, IssueError, Peer, Renewal};
 pub(crate) use self::tls::ControllerTls;
@@ -77,7 +78,7 @@ enum CertificateError {
         /// Which.
         name: &'static str,
         /// Why.
-        source: tls::TlsError,
+        source: TlsError,
     },
 }
 

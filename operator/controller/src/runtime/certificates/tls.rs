@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    client::{Resumption, VerifierBuilderError, WebPkiServerVerifier},
-    crypto::ring,
-    version::TLS13,
-};
+use rustls::ClientConfig;
 use tokio::sync::watch;
+use tsutsumi_probes::{PemParts, TlsError};
 
 use super::issue::{self, Data};
 
@@ -30,35 +26,48 @@ impl ControllerTls {
     }
 }
 
-/// Why a Secret makes no identity.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
-    /// There is no key.
-    #[error("`{}` holds no private key", issue::TLS_KEY)]
-    Key,
-    /// Certificate and key do not go together, or are none.
-    #[error("`{}` and `{}` make no identity", issue::TLS_CERT, issue::TLS_KEY)]
-    Identity(#[source] rustls::Error),
-    /// The issuers cannot serve to verify.
-    #[error("`{}` cannot serve to verify a prober", issue::CA_CERT)]
-    Roots(#[source] VerifierBuilderError),
+/// The identity that the Secret of the controller makes.
+pub(super) fn client_config(data: &Data) -> Result<Arc<ClientConfig>, TlsError> {
+    let part = |key| data.get(key).map_or(&[][..], Vec::as_slice);
+    let parts = PemParts {
+        ca: part(issue::CA_CERT),
+        cert: part(issue::TLS_CERT),
+        key: part(issue::TLS_KEY),
+    };
+    tsutsumi_probes::client_config(parts).map(Arc::new)
 }
 
-/// TLS 1.3 only, nothing resumed: every connection proves itself anew.
-pub(super) fn client_config(data: &Data) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = Arc::new(ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(issue::certificates(data, issue::CA_CERT));
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(TlsError::Roots)?;
-    let key = issue::private_key(data, issue::TLS_KEY).ok_or(TlsError::Key)?;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .map_err(TlsError::Identity)?
-        .with_webpki_verifier(verifier)
-        .with_client_auth_cert(issue::certificates(data, issue::TLS_CERT), key)
-        .map_err(TlsError::Identity)?;
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::{
+        super::issue::{Authority, Peer},
+        *,
+    };
+
+    fn secret() -> Data {
+        let now = Timestamp::now();
+        let authority = Authority::next(&Data::new(), now).unwrap();
+        authority.issue(Peer::Controller, now).unwrap()
+    }
+
+    #[test]
+    fn a_secret_without_a_part_makes_no_identity_and_the_part_is_named() {
+        client_config(&secret()).unwrap();
+        for part in [issue::CA_CERT, issue::TLS_CERT, issue::TLS_KEY] {
+            let mut data = secret();
+            data.remove(part);
+            let problem = client_config(&data).unwrap_err().to_string();
+            assert!(problem.contains(part), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_another_key_makes_no_identity() {
+        let (mut data, other) = (secret(), secret());
+        data.extend(other.into_iter().filter(|(key, _)| key == issue::TLS_CERT));
+        let outcome = client_config(&data);
+        assert!(matches!(outcome, Err(TlsError::Certificate(_))), "{outcome:?}");
+    }
 }
