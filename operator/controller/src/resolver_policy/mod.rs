@@ -14,6 +14,7 @@ mod memory;
 mod observe;
 mod publish;
 mod refusals;
+mod routes;
 mod vantage;
 mod verify;
 
@@ -102,7 +103,7 @@ pub(crate) async fn run(run: RunContext) {
         run.args.outside_vantages.clone(),
         run.tls,
     );
-    let caches = Caches::start(&run.client, &scope, &trigger);
+    let caches = Caches::start(&run.client, &scope, &trigger).await;
     let policies: Api<DeserializeGuard<ResolverPolicy>> = Api::all(run.client.clone());
     let (known, keeping) = reflector::store();
     let cluster_domain = run.args.cluster_domain.clone();

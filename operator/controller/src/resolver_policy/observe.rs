@@ -27,6 +27,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 use tsutsumi_engine::cluster::{self, Cluster};
 
+use super::routes::Routes;
+
 /// Where to look for the parts of cluster DNS that are read by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
@@ -48,6 +50,7 @@ pub(crate) struct Caches {
     deployments: Vec<Store<Deployment>>,
     daemon_sets: Vec<Store<DaemonSet>>,
     config_maps: Vec<Store<ConfigMap>>,
+    routes: Routes,
     interest: Arc<RwLock<Interest>>,
 }
 
@@ -62,7 +65,7 @@ pub(crate) struct Interest {
 
 impl Caches {
     /// Starts the watches. The stream of triggers must be polled; it ends with the sender.
-    pub(crate) fn start(client: &Client, scope: &Scope, trigger: &mpsc::Sender<()>) -> Self {
+    pub(crate) async fn start(client: &Client, scope: &Scope, trigger: &mpsc::Sender<()>) -> Self {
         let interest = Arc::new(RwLock::new(Interest {
             namespaces: scope
                 .target_namespaces
@@ -115,6 +118,7 @@ impl Caches {
                     watch_all.cache(api, Some(name), cluster::prune_config_map, any)
                 })
                 .collect(),
+            routes: Routes::start(client, trigger).await,
             interest,
         }
     }
@@ -127,6 +131,7 @@ impl Caches {
         future::join_all(self.deployments.iter().map(Store::wait_until_ready)).await;
         future::join_all(self.daemon_sets.iter().map(Store::wait_until_ready)).await;
         future::join_all(self.config_maps.iter().map(Store::wait_until_ready)).await;
+        self.routes.synced().await;
     }
 
     /// Everything that is known now.
@@ -139,7 +144,7 @@ impl Caches {
             deployments: self.deployments.iter().flat_map(Store::state).collect(),
             daemon_sets: self.daemon_sets.iter().flat_map(Store::state).collect(),
             config_maps: self.config_maps.iter().flat_map(Store::state).collect(),
-            routes: Vec::new(),
+            routes: self.routes.state(),
         }
     }
 
