@@ -11,6 +11,8 @@ mod cluster;
 mod crate_table;
 mod demo;
 mod dns;
+#[cfg(test)]
+mod docs;
 mod fuzz;
 mod generate;
 mod image;
