@@ -50,6 +50,12 @@ macro_rules! reasons {
                 }
             }
 
+            /// The reason of a status, if it is one of ours.
+            #[must_use]
+            pub fn named(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+            }
+
             /// The reason as it stands in the status.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
@@ -108,7 +114,8 @@ mod tests {
 
     #[test]
     fn reasons_are_what_the_api_server_accepts() {
-        for reason in [Reason::Accepted, Reason::OverwrittenBy] {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::named(reason.as_str()), Some(*reason));
             assert!(reason.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
         }
     }

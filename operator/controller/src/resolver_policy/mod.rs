@@ -15,6 +15,7 @@ mod observe;
 mod publish;
 mod refusals;
 mod routes;
+mod tell;
 mod vantage;
 mod verify;
 

@@ -2,16 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, Resource, ResourceExt,
-    core::error_boundary::InvalidObject,
-    runtime::{controller::Action, events::EventType},
-};
+use kube::{Api, Resource, ResourceExt, core::error_boundary::InvalidObject, runtime::controller::Action};
 use serde_json::json;
 use tsutsumi_api::{
     ResolverPolicy, ResolverPolicyStatus,
     conditions::{ConditionType, Reason},
-    resolver_policy::RolloutState,
 };
 use tsutsumi_engine::{
     resolver::{
@@ -21,7 +16,7 @@ use tsutsumi_engine::{
     verify::evidence,
 };
 
-use super::{Ctx, error::Error, memory::Memory, verify::Round};
+use super::{Ctx, error::Error, memory::Memory, tell, verify::Round};
 use crate::runtime::writer::Writer;
 
 /// Publishes what one reconcile came to.
@@ -57,7 +52,7 @@ pub(super) async fn publish(
         &json!({ "rollout": said.rollout, "validUntil": said.valid_until }),
     );
     if policy.status.as_ref() != Some(&said) {
-        tell(ctx, writer, policy, policy.status.as_ref(), &said).await;
+        tell::tell(ctx, writer, policy, &said).await;
         write(ctx, writer, &name, &said).await?;
     }
     memory.status = Some(said);
@@ -154,62 +149,4 @@ fn way_back(ctx: &Ctx, policy: &str, planned: &Planned, memory: &Memory) -> Opti
     Some(format!(
         "to put the text before the last write back without tsutsumi: {command}"
     ))
-}
-
-/// Tells, by Events, what a user can act on: the ends of a rollout, and controls that begin to fail.
-async fn tell(
-    ctx: &Ctx,
-    writer: &Writer,
-    policy: &ResolverPolicy,
-    before: Option<&ResolverPolicyStatus>,
-    said: &ResolverPolicyStatus,
-) {
-    let about = policy.object_ref(&());
-    if let (Some(rollout), true) = (&said.rollout, state(before) != state(Some(said)))
-        && let Some((type_, reason, action)) = told_of(rollout.state)
-    {
-        let note = if rollout.message.is_empty() {
-            format!("every pod that serves shows {}", rollout.identity)
-        } else {
-            rollout.message.clone()
-        };
-        ctx.events
-            .publish(writer, &about, type_, reason, action, &note)
-            .await;
-    }
-    for control in said
-        .controls
-        .iter()
-        .filter(|control| control.state == tsutsumi_model::ControlState::Fail)
-    {
-        let known = before
-            .into_iter()
-            .flat_map(|status| &status.controls)
-            .any(|old| old.id == control.id && old.state == control.state);
-        if !known {
-            let note = format!("{}: {}", control.id, control.message);
-            let (type_, reason) = (EventType::Warning, Reason::ControlsFailed);
-            ctx.events
-                .publish(writer, &about, type_, reason, "Verify", &note)
-                .await;
-        }
-    }
-}
-
-fn state(status: Option<&ResolverPolicyStatus>) -> Option<(RolloutState, &str)> {
-    status?
-        .rollout
-        .as_ref()
-        .map(|rollout| (rollout.state, rollout.identity.as_str()))
-}
-
-fn told_of(state: RolloutState) -> Option<(EventType, Reason, &'static str)> {
-    match state {
-        RolloutState::Settled => Some((EventType::Normal, Reason::Loaded, "Confirm")),
-        RolloutState::Written => Some((EventType::Normal, Reason::RollingOut, "Write")),
-        RolloutState::CanaryFailed => Some((EventType::Warning, Reason::CanaryFailed, "Judge")),
-        RolloutState::RolledBack => Some((EventType::Warning, Reason::RolledBack, "RollBack")),
-        RolloutState::Overwritten => Some((EventType::Warning, Reason::OverwrittenBy, "GiveUp")),
-        RolloutState::Saved | RolloutState::CanaryPassed => None,
-    }
 }
