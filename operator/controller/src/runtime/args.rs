@@ -149,8 +149,8 @@ pub(crate) struct HealthcheckArgs {
     /// What to ask for.
     #[arg(long, default_value = "/readyz", value_parser = path)]
     pub(crate) path: PathAndQuery,
-    /// How long to go on asking.
-    #[arg(long, default_value = "60s", value_name = "SECONDSs", value_parser = seconds)]
+    /// How long to go on asking, in seconds, for example `60s`.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = seconds)]
     pub(crate) wait: Duration,
 }
 
@@ -308,108 +308,5 @@ fn vantage(text: &str) -> Result<Vantage, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn controller(extra: &[&str]) -> Result<ControllerArgs, String> {
-        let fixed = [
-            "tsutsumi",
-            "controller",
-            "--namespace",
-            "dyke",
-            "--pod-name",
-            "dyke-0",
-        ];
-        let args = Args::try_parse_from(fixed.iter().chain(extra)).map_err(|problem| problem.to_string())?;
-        match (args.problem(), args.command) {
-            (None, Command::Controller(controller)) => Ok(controller),
-            (problem, _) => Err(problem.unwrap_or_default()),
-        }
-    }
-
-    #[test]
-    fn vantages_are_addresses_under_names() {
-        let args = controller(&[
-            "--outside-vantage",
-            "a=192.0.2.7:8443",
-            "--outside-vantage",
-            "b=[2001:db8::7]:1",
-        ])
-        .unwrap();
-        let shown: Vec<_> = args.outside_vantages.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["a=192.0.2.7:8443", "b=[2001:db8::7]:1"]);
-    }
-
-    #[test]
-    fn a_bad_value_is_named_with_its_flag_and_a_right_form() {
-        for (flag, value, right) in [
-            (
-                "--outside-vantage",
-                "office=prober.example:8443",
-                "office=192.0.2.7:8443",
-            ),
-            ("--outside-vantage", "192.0.2.7:8443", "office=192.0.2.7:8443"),
-            ("--outside-vantage", "a=192.0.2.7:0", "port 0"),
-            ("--prober-port", "0", "1 to 65535"),
-            ("--admin-address", "8080", "0.0.0.0:8080"),
-            ("--config-map", "coredns", "kube-system/coredns"),
-            ("--target-namespace", "Kube_System", "tsutsumi-system"),
-            ("--lease-name", "Lease", "tsutsumi-0"),
-            ("--config-map", "coredns", "kube-system/coredns"),
-            ("--cluster-domain", "cluster local", "labels may hold"),
-        ] {
-            let message = controller(&[flag, value]).unwrap_err();
-            for part in [flag, value, right] {
-                assert!(message.contains(part), "{part:?} is missing in {message}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_charts_tests_and_hook_say_is_understood() {
-        let parsed = |args: &[&str]| {
-            Args::try_parse_from(args.iter().copied())
-                .map(|args| args.command)
-                .map_err(|problem| problem.to_string())
-        };
-        let check = [
-            "tsutsumi",
-            "healthcheck",
-            "--address=fd00::7",
-            "--port=8080",
-            "--path=/readyz",
-        ];
-        let Ok(Command::Healthcheck(args)) = parsed(&check) else {
-            panic!("{:?}", parsed(&check))
-        };
-        assert_eq!(args.address, IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 7]));
-        assert_eq!((args.port.get(), args.path.as_str()), (8080, "/readyz"));
-        assert_eq!(args.wait, Duration::from_secs(60));
-        let release = [
-            "tsutsumi",
-            "release",
-            "--deployment=tsutsumi-controller",
-            "--namespace=dyke",
-        ];
-        assert!(
-            matches!(parsed(&release), Ok(Command::Release(_))),
-            "{:?}",
-            parsed(&release)
-        );
-        for (flag, right) in [
-            ("--address=$(TSUTSUMI_METRICS_SERVICE_HOST)", "192.0.2.7"),
-            ("--path=readyz", "/readyz"),
-            ("--wait=60", "60s"),
-            ("--wait=0s", "60s"),
-        ] {
-            let message = parsed(&["tsutsumi", "healthcheck", flag]).unwrap_err();
-            assert!(message.contains(right), "{right:?} is missing in {message}");
-        }
-    }
-
-    #[test]
-    fn a_vantage_name_is_used_once() {
-        let message = controller(&["--outside-vantage", "a=192.0.2.7:1,a=192.0.2.8:1"]).unwrap_err();
-        assert!(message.contains("used twice"), "{message}");
-    }
-}
+#[path = "args_tests.rs"]
+mod tests;
