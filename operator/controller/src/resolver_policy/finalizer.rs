@@ -10,10 +10,10 @@ use tsutsumi_api::{
 use tsutsumi_engine::resolver::{Checked, Plan};
 
 use super::{Ctx, error::Error, memory::Memory};
-use crate::runtime::writer::{WriteError, Writer};
-
-/// What holds a policy until the way back is done.
-const FINALIZER: &str = "tsutsumi.dev/restore";
+use crate::runtime::{
+    release::FINALIZER,
+    writer::{WriteError, Writer},
+};
 
 /// Adds or removes our finalizer as the policy says. False once nothing is left to do for a policy that goes.
 pub(super) async fn settle(

@@ -175,6 +175,11 @@ async fn follow_elections(leadership: Leadership, ctx: Arc<Ctx>, trigger: mpsc::
             let _ = trigger.try_send(());
         } else {
             ctx.verifier.stop_all();
+            // What a standby knew is not what is; the leader exports what is.
+            ctx.policies
+                .state()
+                .iter()
+                .for_each(|policy| ctx.metrics.forget(&policy.name_any()));
         }
     }
 }

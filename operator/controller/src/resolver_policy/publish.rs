@@ -1,7 +1,10 @@
 //! Says what is known: status, evidence, Events, metrics. Nothing is written without a change.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{
+    api::core::v1::ConfigMap,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 use kube::{Api, Resource, ResourceExt, core::error_boundary::InvalidObject, runtime::controller::Action};
 use serde_json::json;
 use tsutsumi_api::{
@@ -66,26 +69,28 @@ pub(super) async fn invalid(
     name: &str,
     invalid: &InvalidObject,
 ) -> Result<Action, Error> {
-    let body = json!({
-        "apiVersion": ResolverPolicy::api_version(&()),
-        "kind": ResolverPolicy::kind(&()),
-        "status": {
-            "observedGeneration": invalid.metadata.generation,
-            "conditions": [{
-                "type": ConditionType::Accepted.as_str(),
-                "status": "False",
-                "reason": Reason::Invalid.as_str(),
-                "message": invalid.error,
-                "observedGeneration": invalid.metadata.generation,
-                "lastTransitionTime": invalid.metadata.creation_timestamp,
-            }],
-        },
-    });
-    let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
-    writer
-        .apply_status(&api, name, &body)
-        .await
-        .map_err(|source| Error::Publish { source })?;
+    let since = invalid
+        .metadata
+        .creation_timestamp
+        .clone()
+        .unwrap_or_else(|| Time(Timestamp::now()));
+    let condition = |type_: ConditionType| Condition {
+        type_: type_.as_str().to_owned(),
+        status: "False".to_owned(),
+        reason: Reason::Invalid.as_str().to_owned(),
+        message: invalid.error.clone(),
+        observed_generation: invalid.metadata.generation,
+        last_transition_time: since.clone(),
+    };
+    let said = ResolverPolicyStatus {
+        observed_generation: invalid.metadata.generation,
+        conditions: [ConditionType::Accepted, ConditionType::Ready]
+            .map(condition)
+            .to_vec(),
+        ..ResolverPolicyStatus::default()
+    };
+    ctx.metrics.set_conditions(name, &said.conditions);
+    write(ctx, writer, name, &said).await?;
     Ok(Action::await_change())
 }
 
