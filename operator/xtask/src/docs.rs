@@ -1,6 +1,8 @@
 //! The documents speak of files and tests that are there: a link leads to a file, and a test that is said to hold
-//! something exists under that name. Documents that nobody checks go stale without a word.
+//! something exists under that name; metrics, alerts and the environment are listed as the code has them. Documents
+//! that nobody checks go stale without a word.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +48,68 @@ fn what_is_missing_is_found() {
         &root,
         "operator/xtask/src/docs.rs::what_is_missing_is_found"
     ));
+}
+
+#[test]
+fn every_metric_has_its_line() {
+    let source = read("operator/controller/src/runtime/metrics.rs");
+    let registered: BTreeSet<&str> = source
+        .split(".register")
+        .skip(1)
+        .filter_map(|call| call.split('"').nth(1))
+        .collect();
+    let page = read("docs/reference/metrics.md");
+    let listed: BTreeSet<&str> = first_cells(&page)
+        .filter_map(|cell| cell.strip_prefix("tsutsumi_"))
+        .map(|name| {
+            // What the text format appends for counters, units and information.
+            let ends = ["_total", "_seconds", "_info"];
+            ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+        })
+        .collect();
+    assert!(registered.len() > 10, "{registered:?}");
+    assert_eq!(listed, registered, "docs/reference/metrics.md");
+}
+
+#[test]
+fn every_alert_has_its_line() {
+    let source = read("charts/tsutsumi/templates/prometheusrule.yaml");
+    let alerts: BTreeSet<&str> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let page = read("docs/reference/metrics.md");
+    let listed: BTreeSet<&str> = first_cells(&page)
+        .filter(|cell| cell.starts_with("Tsutsumi"))
+        .collect();
+    assert_eq!(listed, alerts, "docs/reference/metrics.md");
+}
+
+#[test]
+fn every_variable_of_the_environment_has_its_line() {
+    let source = read("operator/controller/src/runtime/args.rs");
+    let taken: BTreeSet<&str> = source
+        .split("env = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    let page = read("docs/reference/environment.md");
+    let (ours, _) = page.split_once("## Ports").unwrap();
+    let listed: BTreeSet<&str> = spans(ours)
+        .filter(|span| span.contains('_') && span.chars().all(|c| c == '_' || c.is_ascii_uppercase()))
+        .collect();
+    assert!(taken.len() > 10, "{taken:?}");
+    assert_eq!(listed, taken, "docs/reference/environment.md");
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(run::workspace().join(path)).unwrap()
+}
+
+/// What stands in backticks at the beginning of a table's lines.
+fn first_cells(page: &str) -> impl Iterator<Item = &str> {
+    page.lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
 }
 
 fn pages(root: &Path) -> Vec<PathBuf> {
