@@ -21,7 +21,7 @@ pub fn enforcing(name: &str) -> Value {
             "clients": {"include": ["Cluster", "Private"]},
             "udp": {"maxMessageBytes": 1232},
             "anyQueries": "Empty",
-            "forwarding": {"sourcePorts": "Random"},
+            "recursion": {"sourcePorts": "Random"},
             "verification": {"interval": "30s", "vantages": ["inside", "outside"]},
         },
     })

@@ -100,7 +100,7 @@ fn rejects_a_policy_that_manages_nothing() -> Result<()> {
         says(
             "an empty policy",
             outcome,
-            &["manages nothing", "`clients`, `udp` and `forwarding`"],
+            &["manages nothing", "`clients`, `udp` and `recursion`"],
         )
     })
 }
@@ -320,11 +320,11 @@ fn rejects_words_that_the_other_fields_do_not_know() -> Result<()> {
             json!("Refuse"),
             &["spec.anyQueries", "supported values", "Empty"],
         ),
-        ("/forwarding", json!({}), &["forwarding.sourcePorts", "Required"]),
+        ("/recursion", json!({}), &["recursion.sourcePorts", "Required"]),
         (
-            "/forwarding/sourcePorts",
+            "/recursion/sourcePorts",
             json!("Fixed"),
-            &["forwarding.sourcePorts", "supported values", "Random"],
+            &["recursion.sourcePorts", "supported values", "Random"],
         ),
     ])
 }

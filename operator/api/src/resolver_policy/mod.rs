@@ -65,8 +65,8 @@ use crate::values::{Cidr, Period};
 )]
 #[kube(validation = kube::core::Rule::new("self.metadata.name.size() <= 40")
     .message("metadata.name: use at most 40 characters; names of other objects are made from it"))]
-#[kube(validation = kube::core::Rule::new("has(self.spec.clients) || has(self.spec.udp) || has(self.spec.forwarding)")
-    .message("spec: this policy manages nothing; write at least one of `clients`, `udp` and `forwarding`"))]
+#[kube(validation = kube::core::Rule::new("has(self.spec.clients) || has(self.spec.udp) || has(self.spec.recursion)")
+    .message("spec: this policy manages nothing; write at least one of `clients`, `udp` and `recursion`"))]
 #[kube(validation = kube::core::Rule::new("!has(self.spec.anyQueries) || has(self.spec.clients)")
     .message("spec.anyQueries: write `clients` too; the rule against ANY is made for their addresses"))]
 pub struct ResolverPolicySpec {
@@ -91,7 +91,7 @@ pub struct ResolverPolicySpec {
     pub any_queries: Option<AnyQueries>,
     /// How queries leave for the upstream resolvers. Absent: `forward` is not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forwarding: Option<Forwarding>,
+    pub recursion: Option<Recursion>,
     /// How often, and from where, behaviour is probed.
     #[serde(default)]
     pub verification: Verification,
@@ -215,7 +215,7 @@ pub enum AnyQueries {
 /// How queries leave for the upstream resolvers that the Corefile names.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(crate = "k8s_openapi::serde", rename_all = "camelCase", deny_unknown_fields)]
-pub struct Forwarding {
+pub struct Recursion {
     /// `Random` opens a fresh socket, hence a fresh source port, for every query over UDP (RFC 5452).
     pub source_ports: SourcePorts,
 }

@@ -307,7 +307,7 @@ fn desired(checked: &Checked) -> Desired {
             .udp
             .and_then(|udp| MessageBytes::new(udp.max_message_bytes).ok()),
         any_empty: spec.any_queries == Some(AnyQueries::Empty),
-        forward: spec.forwarding.map(|forwarding| match forwarding.source_ports {
+        forward: spec.recursion.map(|recursion| match recursion.source_ports {
             SourcePorts::Random => ForwardHardening {
                 fresh_ports: true,
                 ..ForwardHardening::default()

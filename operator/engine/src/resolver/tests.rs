@@ -44,7 +44,7 @@ fn enforcing() -> ResolverPolicy {
             "clients": { "include": ["Cluster", "Private"] },
             "udp": { "maxMessageBytes": 1232 },
             "anyQueries": "Empty",
-            "forwarding": { "sourcePorts": "Random" },
+            "recursion": { "sourcePorts": "Random" },
         }),
     )
 }

@@ -329,7 +329,7 @@ fn zones_come_from_the_keys_of_server_blocks() {
 fn a_policy_asks_for_what_its_sections_say() {
     let spec = |json: serde_json::Value| -> ResolverPolicySpec { serde_json::from_value(json).unwrap() };
     let none = asked(&spec(
-        serde_json::json!({"mode": "Audit", "forwarding": {"sourcePorts": "Random"}}),
+        serde_json::json!({"mode": "Audit", "recursion": {"sourcePorts": "Random"}}),
     ));
     assert_eq!(none, Asked::default());
     let all = asked(&spec(serde_json::json!({
