@@ -72,8 +72,6 @@ reasons! {
     Accepted,
     /// The policy only audits; nothing is written.
     AuditOnly,
-    /// The canary could not be judged; the message says why.
-    CanaryInconclusive,
     /// The candidate, run by a canary, did worse than the present text.
     CanaryFailed,
     /// An older policy holds the same target.

@@ -74,19 +74,22 @@ pub(super) async fn invalid(
         .creation_timestamp
         .clone()
         .unwrap_or_else(|| Time(Timestamp::now()));
-    let condition = |type_: ConditionType| Condition {
+    let condition = |(type_, status): (ConditionType, &str)| Condition {
         type_: type_.as_str().to_owned(),
-        status: "False".to_owned(),
+        status: status.to_owned(),
         reason: Reason::Invalid.as_str().to_owned(),
         message: invalid.error.clone(),
         observed_generation: invalid.metadata.generation,
         last_transition_time: since.clone(),
     };
+    let conditions = [
+        (ConditionType::Accepted, "False"),
+        (ConditionType::Ready, "False"),
+        (ConditionType::Stalled, "True"),
+    ];
     let said = ResolverPolicyStatus {
         observed_generation: invalid.metadata.generation,
-        conditions: [ConditionType::Accepted, ConditionType::Ready]
-            .map(condition)
-            .to_vec(),
+        conditions: conditions.map(condition).to_vec(),
         ..ResolverPolicyStatus::default()
     };
     ctx.metrics.set_conditions(name, &said.conditions);

@@ -2,7 +2,7 @@
 //! interval is over or something that matters has changed, and feeds the results back by a trigger.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tsutsumi_api::resolver_policy::{Rollout, RolloutState, WorkloadKind};
 use tsutsumi_engine::{
+    platform::Channel,
     resolver::{Checked, status::Verified},
     verify::{
         Availability, RoundInput, RoundPod, Step, TargetNames, asked,
@@ -19,7 +20,7 @@ use tsutsumi_engine::{
         judge_round, plan_round, zones_of_keys,
     },
 };
-use tsutsumi_model::{Endpoint, MetricName, Observation, Saw, Vantage};
+use tsutsumi_model::{ControlId, Endpoint, MetricName, Observation, Saw, Vantage};
 use tsutsumi_providers::coredns::corefile::Corefile;
 
 use super::{Ctx, observe::Caches, refusals::Refusals, vantage::Vantages};
@@ -131,7 +132,7 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             zones: zones_of_keys(zones),
             inside,
             outside,
-            unsupported: std::collections::BTreeMap::new(),
+            unsupported: unsupported(&target.channel),
         },
         interval: spec.verification.interval.get(),
         validity: spec.verification.validity(),
@@ -140,6 +141,16 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             .map(|rollout| rollout.identity.clone())
             .unwrap_or_default(),
     })
+}
+
+/// Where nothing may be written, what cannot be told is beyond the platform's levers; its own setting is named.
+fn unsupported(channel: &Channel) -> BTreeMap<ControlId, String> {
+    match channel {
+        Channel::AuditOnly { reason, advice } => [ControlId::Dns01, ControlId::Dns02, ControlId::Dns09]
+            .map(|control| (control, format!("{reason}; {advice}")))
+            .into(),
+        Channel::Custom { .. } | Channel::WholeCorefile => BTreeMap::new(),
+    }
 }
 
 impl Verifier {
