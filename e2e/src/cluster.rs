@@ -15,7 +15,7 @@ use k8s_openapi::{
     serde::{Serialize, de::DeserializeOwned},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::ApiResource,
 };
@@ -165,6 +165,27 @@ impl Cluster {
         pods.sort();
         ensure!(!pods.is_empty(), "no pod of cluster DNS runs");
         Ok(pods)
+    }
+
+    /// Fails while a pod with this label is on its way out.
+    ///
+    /// # Errors
+    /// If one is.
+    pub async fn no_pod_leaves(&self, namespace: &str, label: &str) -> Result<()> {
+        let listed = self
+            .within::<Pod>(namespace)
+            .list(&ListParams::default().labels(label))
+            .await?;
+        let leaving = listed
+            .items
+            .iter()
+            .find(|pod| pod.metadata.deletion_timestamp.is_some());
+        ensure!(
+            leaving.is_none(),
+            "pod {} is on its way out",
+            leaving.map(ResourceExt::name_any).unwrap_or_default()
+        );
+        Ok(())
     }
 
     /// Makes kubelet look at a pod at once instead of within its sync period: a change of annotations does that.

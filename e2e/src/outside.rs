@@ -66,7 +66,7 @@ impl Prober {
             .args(["prober", "--vantage", "outside"]);
         command
             .arg(format!("--listen={listen}"))
-            .arg(format!("--admin-address={}:8080", rig.outside_address));
+            .arg(format!("--admin-address={}:18080", rig.outside_address));
         command.arg("--tls-dir").arg(folder.path());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;

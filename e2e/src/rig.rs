@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 
 /// The address of the cluster's DNS Service, as every pod has it in its `resolv.conf`.
 pub const DNS_SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 53);
-/// Where the outside prober listens.
-pub const PROBER_PORT: u16 = 8443;
+/// Where the outside prober listens; not where the demonstration's does, which may still run.
+pub const PROBER_PORT: u16 = 18_443;
 
 /// The rig, as far as the suite has to know it.
 #[derive(Clone, Debug)]

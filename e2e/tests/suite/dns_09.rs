@@ -1,5 +1,4 @@
-//! `DNS-09`: no amplification. The cluster's upstream has no records for ANY, so what shows that ANY is filtered is that
-//! it is not even forwarded; what amplifies is the big answer.
+//! `DNS-09`: no amplification, neither by ANY nor by the big answer.
 
 use std::net::SocketAddr;
 
@@ -45,8 +44,8 @@ async fn answers_amplify(s: &Scenario) -> Result<()> {
         );
         let any = s.ask_inside(server, &Question::any(fresh_name()))?;
         ensure!(
-            any.code == ResponseCode::NXDomain,
-            "pod {} should ask its upstream for ANY: {any:?}",
+            any.records > 0,
+            "pod {} should hand out what its upstream has for ANY: {any:?}",
             pod.name
         );
     }

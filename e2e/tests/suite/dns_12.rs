@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hickory_proto::op::ResponseCode;
+use tsutsumi_api::{ResolverPolicy, resolver_policy::RolloutState};
 use tsutsumi_e2e::{
     dns::{Question, fresh_name},
     policy,
@@ -24,15 +25,14 @@ fn a_leaking_version_is_reported_although_acl_is_there() -> Result<()> {
         s.run_image(&leaking).await?;
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         for _ in 0..2 {
+            let settled = |policy: &ResolverPolicy| policy::rollout(policy) == Some(RolloutState::Settled);
+            s.reaches(name, "written all the same", scenario::READY, settled)
+                .await?;
             let parts = [LEAKING, FIXED, "kubectl"];
             s.control_says(name, ControlId::Dns12, ControlState::Fail, &parts)
                 .await?;
             s.control_says(name, ControlId::Dns01, ControlState::Fail, &parts)
                 .await?;
-            ensure!(
-                s.cluster.corefile().await?.contains("acl"),
-                "the policy is written all the same"
-            );
             wait::until(
                 "the warmed name leaks and no other",
                 scenario::READY,
