@@ -15,7 +15,7 @@ use tsutsumi_engine::{
     target::{MountedFiles, Target},
 };
 use tsutsumi_model::{
-    Ask, DnsQuestion, DomainName, Endpoint, Observation, Probe, QueryClass, QueryType, Saw, Transport,
+    Ask, DnsQuestion, DomainName, Endpoint, Observation, Probe, QueryClass, QueryType, Rcode, Saw, Transport,
 };
 
 /// Which of the two texts a canary runs.
@@ -256,9 +256,10 @@ pub(crate) fn questions(server: Endpoint, first_id: u32, cluster_domain: &Domain
 
 /// Whether the canary is up: it answers for the cluster's own API, which needs the `kubernetes` plugin to have synced.
 pub(crate) fn serves(observations: &[Observation]) -> bool {
-    observations.iter().take(2).all(
-        |seen| matches!(&seen.saw, Saw::Answer(answer) if answer.rcode == tsutsumi_model::Rcode::NOERROR),
-    )
+    let both = observations.get(..2).unwrap_or_default();
+    let served =
+        |seen: &Observation| matches!(&seen.saw, Saw::Answer(answer) if answer.rcode == Rcode::NOERROR);
+    !both.is_empty() && both.iter().all(served)
 }
 
 /// The first question that the candidate answers worse than the present text, for a person.
@@ -268,8 +269,8 @@ pub(crate) fn worse(present: &[Observation], candidate: &[Observation]) -> Optio
             return None;
         };
         let worse = match (&before.saw, &after.saw) {
-            (Saw::Answer(before), Saw::Answer(after)) => before.rcode != after.rcode,
-            (Saw::Answer(_), _) => true,
+            (Saw::Answer(before), Saw::Answer(after)) => is_good(before.rcode) && before.rcode != after.rcode,
+            (Saw::Answer(before), _) => is_good(before.rcode),
             _ => false,
         };
         worse.then(|| {
@@ -284,10 +285,153 @@ pub(crate) fn worse(present: &[Observation], candidate: &[Observation]) -> Optio
     })
 }
 
+/// What a resolver that works answers.
+fn is_good(rcode: Rcode) -> bool {
+    matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN)
+}
+
 fn told(saw: &Saw) -> String {
     match saw {
         Saw::Answer(answer) => format!("answers {}", answer.rcode),
         Saw::Metrics(_) => "shows metrics".to_owned(),
         Saw::Nothing(failure) => format!("gives no answer ({failure:?})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tsutsumi_model::{DnsAnswer, Failure};
+
+    const SERVER: Endpoint = Endpoint {
+        address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 244, 0, 9)),
+        port: tsutsumi_model::Port::MIN,
+    };
+
+    fn answer(rcode: Rcode) -> Saw {
+        Saw::Answer(DnsAnswer {
+            rcode,
+            truncated: false,
+            query_bytes: 40,
+            answer_bytes: 80,
+            answers: 1,
+            nsid: None,
+            extended_errors: vec![],
+        })
+    }
+
+    /// Every question answered alike.
+    fn seen(saw: &Saw) -> Vec<Observation> {
+        let domain = "cluster.local".parse().unwrap();
+        let observe = |probe| Observation {
+            probe,
+            vantage: tsutsumi_model::Vantage::Inside,
+            saw: saw.clone(),
+            millis: 1,
+        };
+        questions(SERVER, 0, &domain).into_iter().map(observe).collect()
+    }
+
+    fn files(text: &str) -> Files {
+        Files(vec![Mount {
+            path: "/etc/coredns".into(),
+            sub_path: None,
+            texts: [("Corefile".to_owned(), text.to_owned())].into(),
+        }])
+    }
+
+    #[test]
+    fn an_answer_that_changes_or_ends_is_worse() {
+        let good = seen(&answer(Rcode::NOERROR));
+        assert_eq!(worse(&good, &good), None);
+        for bad in [
+            answer(Rcode::SERVFAIL),
+            answer(Rcode::REFUSED),
+            Saw::Nothing(Failure::Timeout),
+        ] {
+            let told = worse(&good, &seen(&bad)).unwrap();
+            assert!(
+                told.starts_with("kubernetes.default.svc.cluster.local over UDP"),
+                "{told}"
+            );
+        }
+        assert_eq!(
+            worse(&seen(&Saw::Nothing(Failure::Timeout)), &good),
+            None,
+            "more than before is not worse"
+        );
+    }
+
+    #[test]
+    fn a_canary_serves_once_the_cluster_is_answered_for_over_both_transports() {
+        assert!(serves(&seen(&answer(Rcode::NOERROR))));
+        assert!(!serves(&seen(&answer(Rcode::SERVFAIL))));
+        let mut half = seen(&answer(Rcode::NOERROR));
+        half[1].saw = Saw::Nothing(Failure::Timeout);
+        assert!(!serves(&half));
+        assert!(!serves(&[]), "what was not seen does not serve");
+    }
+
+    #[test]
+    fn names_tell_texts_and_roles_apart() {
+        let (one, two) = (files(". {\n}\n"), files(". {\n\n}\n"));
+        assert_ne!(one.name(Role::Candidate), two.name(Role::Candidate));
+        assert_ne!(one.name(Role::Candidate), one.name(Role::Present));
+        assert_eq!(one.name(Role::Present), files(". {\n}\n").name(Role::Present));
+    }
+
+    #[test]
+    fn a_canary_is_restricted_ends_by_itself_and_finds_its_files() {
+        let target: Target = target();
+        let files = files(". {\n}\n");
+        let pod = pod(&files, Role::Candidate, "town", &target, "tsutsumi-canary").unwrap();
+        let map = config_map(&files, Role::Candidate, "town");
+        let spec = pod.spec.unwrap();
+        assert_eq!(
+            (spec.service_account_name.as_deref(), spec.active_deadline_seconds),
+            (Some("tsutsumi-canary"), Some(300))
+        );
+        assert_eq!(spec.security_context.unwrap().run_as_non_root, Some(true));
+        let security = spec.containers[0].security_context.clone().unwrap();
+        assert_eq!(
+            (
+                security.read_only_root_filesystem,
+                security.allow_privilege_escalation
+            ),
+            (Some(true), Some(false))
+        );
+        let source = spec.volumes.unwrap()[0].config_map.clone().unwrap();
+        let item = source.items.unwrap().remove(0);
+        assert_eq!(
+            (source.name, item.path.as_str()),
+            (map.metadata.name.unwrap(), "Corefile")
+        );
+        assert_eq!(map.data.unwrap()[&item.key], ". {\n}\n");
+    }
+
+    fn target() -> Target {
+        use tsutsumi_engine::{
+            platform::{Channel, Platform},
+            target::{CanaryTemplate, Workload},
+        };
+        Target {
+            workload: Workload {
+                kind: tsutsumi_api::resolver_policy::WorkloadKind::Deployment,
+                namespace: "kube-system".into(),
+                name: "coredns".into(),
+            },
+            service: None,
+            config_map: None,
+            corefile: None,
+            pods: vec![],
+            template: CanaryTemplate {
+                image: "coredns:1".into(),
+                ..CanaryTemplate::default()
+            },
+            image_version: None,
+            platform: Platform::Kubeadm,
+            channel: Channel::WholeCorefile,
+            warnings: vec![],
+        }
     }
 }
