@@ -28,7 +28,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const TABLE: [Rule; 9] = [
+const TABLE: [Rule; 10] = [
     Rule {
         name: "model",
         may_use: &[],
@@ -74,6 +74,12 @@ const TABLE: [Rule; 9] = [
         name: "e2e",
         may_use: &["api", "controls", "engine", "model", "probes", "providers"],
         never: &["tsutsumi-controller"],
+    },
+    // Built like the controller that it is compared with, so it must not pull the suite's crates in.
+    Rule {
+        name: "bench",
+        may_use: &["api"],
+        never: &["tsutsumi-e2e"],
     },
 ];
 

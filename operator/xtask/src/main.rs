@@ -5,6 +5,7 @@
     reason = "printing progress is what this program is for"
 )]
 
+mod bench;
 mod chart;
 mod cluster;
 #[cfg(test)]
@@ -30,6 +31,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
+    /// Measure the controller beside an operator that does nothing
+    Bench(bench::Options),
     /// Render the chart and judge what comes out: rights, pods, flows, refused values
     Chart,
     /// A real cluster on this machine
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
 
 fn perform(command: Command) -> Result<()> {
     match command {
+        Command::Bench(options) => bench::run(&options),
         Command::Chart => chart::check(),
         Command::Cluster(command) => cluster::run(&command),
         Command::Demo(options) => demo::run(&options),
