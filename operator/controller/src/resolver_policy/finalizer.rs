@@ -1,13 +1,14 @@
 //! The finalizer: only a policy with `onDelete: Restore` has one, because only it leaves something to undo.
 
 use json_patch::Patch;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use serde_json::json;
 use tsutsumi_api::{
     ResolverPolicy,
     resolver_policy::{OnDelete, RolloutState},
 };
-use tsutsumi_engine::resolver::{Checked, Plan};
+use tsutsumi_engine::resolver::{Checked, Plan, Record};
 
 use super::{Ctx, error::Error, memory::Memory};
 use crate::runtime::{
@@ -33,6 +34,9 @@ pub(super) async fn settle(
         with_ours.push(FINALIZER.to_owned());
         set(ctx, writer, policy, &with_ours).await?;
     } else if !wanted && present {
+        if policy.spec.on_delete == OnDelete::Restore && matches!(plan, Plan::InForce { .. }) {
+            drop_record(ctx, writer, policy).await?;
+        }
         let others: Vec<_> = finalizers
             .iter()
             .filter(|finalizer| *finalizer != FINALIZER)
@@ -41,6 +45,17 @@ pub(super) async fn settle(
         set(ctx, writer, policy, &others).await?;
     }
     Ok(!going || wanted)
+}
+
+/// Nothing is ours any more: a policy of the same name starts afresh.
+async fn drop_record(ctx: &Ctx, writer: &Writer, policy: &ResolverPolicy) -> Result<(), Error> {
+    let own: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &ctx.scope.own_namespace);
+    let name = Record::name(policy.metadata.name.as_deref().unwrap_or_default());
+    let failed = |source| Error::Apply {
+        operation: "remove the record of what was ours",
+        source,
+    };
+    writer.delete(&own, &name, None).await.map_err(failed)
 }
 
 /// Whether the way back has been gone, or cannot be.

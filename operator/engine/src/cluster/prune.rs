@@ -10,8 +10,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec},
         core::v1::{
-            ConfigMap, Container, ContainerStatus, Node, NodeSpec, NodeStatus, NodeSystemInfo, Pod, PodSpec,
-            PodStatus, PodTemplateSpec, Service, ServiceSpec, ServiceStatus,
+            ConfigMap, Container, ContainerState, ContainerStatus, Node, NodeSpec, NodeStatus,
+            NodeSystemInfo, Pod, PodSpec, PodStatus, PodTemplateSpec, Service, ServiceSpec, ServiceStatus,
         },
         discovery::v1::{Endpoint, EndpointSlice},
     },
@@ -115,6 +115,14 @@ pub fn prune_pod(pod: &mut Pod) {
             let kept = |status: ContainerStatus| ContainerStatus {
                 name: status.name,
                 restart_count: status.restart_count,
+                // What a canary said when it ended.
+                state: status
+                    .state
+                    .and_then(|state| state.terminated)
+                    .map(|ended| ContainerState {
+                        terminated: Some(ended),
+                        ..ContainerState::default()
+                    }),
                 ..ContainerStatus::default()
             };
             all.into_iter().map(kept).collect()

@@ -230,7 +230,8 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
         present,
         candidate,
         identity: None,
-        ownership: Ownership::default(),
+        // Needed until the way back is gone: a crash on it plans it again.
+        ownership: record.ownership.clone(),
         lines,
         present_is_ours: true,
     };

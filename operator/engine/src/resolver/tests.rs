@@ -97,6 +97,13 @@ fn restoring_gives_back_every_byte() {
     };
     assert_eq!(Some(&back.candidate), record.original.as_ref());
     assert_eq!(back.identity, None);
+    let Plan::Replace(again) = planned(&policy, &after, &record.saving(&back)).plan else {
+        panic!("saved is not yet written")
+    };
+    assert_eq!(
+        again.candidate, back.candidate,
+        "the way back is the same after it was saved"
+    );
 }
 
 #[test]
