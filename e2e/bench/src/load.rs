@@ -107,6 +107,17 @@ pub(crate) async fn crowd(client: &Client, from: usize, to: usize) -> Result<()>
         .await
 }
 
+/// Gives an endpoint of the crowd's first `EndpointSlice` another address.
+pub(crate) async fn move_endpoint(client: &Client, number: usize) -> Result<()> {
+    let api = Api::<EndpointSlice>::namespaced(client.clone(), CROWD);
+    let endpoints = [endpoint(&format!("10.244.250.{}", 1 + number % 250))];
+    let patch = Patch::Merge(json!({"endpoints": endpoints}));
+    api.patch("app-1", &PatchParams::default(), &patch)
+        .await
+        .context("moving an endpoint")
+        .map(drop)
+}
+
 async fn create<K>(api: &Api<K>, object: &Value) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,

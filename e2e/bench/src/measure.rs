@@ -14,7 +14,7 @@ use tsutsumi_api::ResolverPolicy;
 
 use crate::{
     audit::{Calls, Mark, is_lease, writes},
-    load::DNS_NAMESPACE,
+    load::{self, DNS_NAMESPACE},
     observer::{Observer, POLICY, Seen, What},
     subject::{NAMESPACE, Programs, Running, Subject},
 };
@@ -56,6 +56,8 @@ pub(crate) struct Block {
     pub(crate) reactions: BTreeMap<Reaction, Vec<f64>>,
     /// Calls and milliseconds of processor time for each change.
     pub(crate) costs: BTreeMap<Reaction, Cost>,
+    /// What changes cost that do not concern cluster DNS.
+    pub(crate) churn: Option<Cost>,
     /// What went on while nothing was changed.
     pub(crate) idle: Option<Idle>,
     /// Pods that were left behind.
@@ -111,6 +113,8 @@ impl Reaction {
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two changes, so that what follows a write is done.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Between two changes that nobody answers: more apart than a reconcile takes.
+const CHURN_PAUSE: Duration = Duration::from_millis(50);
 /// Before a subject is left in peace: what changes set off, such as a round of probes, is over by then.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -152,6 +156,7 @@ impl Bench<'_> {
                 .await?;
         }
         if idle {
+            block.churn = Some(self.churn(subject, amount.changes * 10, &running).await?);
             block.idle = Some(self.idle(subject, amount, &running).await?);
         }
         (block.peak, block.rest) = running.memory()?;
@@ -233,6 +238,21 @@ impl Bench<'_> {
             }
         };
         Ok(milliseconds(answered.at.saturating_duration_since(asked.at)))
+    }
+
+    /// Endpoints of another Service come and go, as in every roll-out: nothing here concerns cluster DNS.
+    async fn churn(&self, subject: Subject, changes: usize, running: &Running) -> Result<Cost> {
+        sleep(SETTLING).await;
+        let (mark, cpu) = (Mark::now(&self.programs.audit())?, running.cpu()?);
+        for number in 0..changes {
+            load::move_endpoint(self.client, number).await?;
+            sleep(CHURN_PAUSE).await;
+        }
+        sleep(PAUSE).await;
+        let mut calls = mark.since(subject)?;
+        calls.retain(|call, _| !is_lease(call));
+        let cpu = (running.cpu()? - cpu) * 1000.0;
+        Ok(Cost { calls, cpu, changes })
     }
 
     async fn idle(&self, subject: Subject, amount: Amount, running: &Running) -> Result<Idle> {

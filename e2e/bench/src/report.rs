@@ -13,6 +13,9 @@ use crate::{
     subject::Subject,
 };
 
+/// A number of a block.
+type Figure = fn(&Block) -> f64;
+
 /// What stands before the first part of a new report.
 const HEAD: &str = "# Benchmarks\n\nWhat the controller costs, beside an operator on the same library that watches the \
                     same objects and only answers each change with one write (`e2e/bench/src/null_operator.rs`). \
@@ -115,7 +118,7 @@ fn starts(text: &mut String, blocks: &Blocks) {
          nobody has looked at. Memory as the kernel counts it (`VmHWM`, `VmRSS`); medians of the blocks.\n\n\
          | | objects | tsutsumi | null | ratio (min–max of blocks) |\n|---|---|---|---|---|\n",
     );
-    let rows: [(&str, fn(&Block) -> f64); 4] = [
+    let rows: [(&str, Figure); 4] = [
         ("cold start, ms", |block| block.cold),
         ("peak of the start, MiB", |block| block.start_peak),
         ("peak with changes, MiB", |block| block.peak),
@@ -171,6 +174,23 @@ fn costs(text: &mut String, blocks: &Blocks) {
                     number(Some(all / changes)),
                     told.join(", "),
                     number(Some(cpu / changes)),
+                );
+            }
+        }
+    }
+    for size in SIZES {
+        for subject in Subject::ALL {
+            for cost in of(blocks, size, subject)
+                .iter()
+                .filter_map(|block| block.churn.as_ref())
+            {
+                let calls: usize = cost.calls.values().sum();
+                let _ = writeln!(
+                    text,
+                    "| an endpoint of another Service moves | {size} | {} | {} | {} |",
+                    subject.name(),
+                    number(Some(count(calls) / count(cost.changes))),
+                    number(Some(cost.cpu / count(cost.changes))),
                 );
             }
         }
@@ -259,7 +279,7 @@ fn targets(text: &mut String, blocks: &Blocks) {
     }
     let start = median(&ratios(blocks, largest, |block| Some(block.cold)));
     row(&format!("cold start with {largest} objects ÷ null"), start, 1.25);
-    let [peak, rest]: [fn(&Block) -> f64; 2] = [|block| block.peak, |block| block.rest];
+    let [peak, rest]: [Figure; 2] = [|block| block.peak, |block| block.rest];
     let middle =
         |of: fn(&Block) -> f64| median(&each(blocks, largest, Subject::Tsutsumi, |block| Some(of(block))));
     row(
@@ -277,9 +297,7 @@ fn targets(text: &mut String, blocks: &Blocks) {
             .iter()
             .filter_map(|block| block.idle.as_ref())
     };
-    let written: Vec<f64> = idle()
-        .map(|idle| idle.writes.values().map(|times| count(*times)).sum())
-        .collect();
+    let written: Vec<f64> = idle().map(|idle| count(idle.writes.values().sum())).collect();
     row("idle writes but the lease", median(&written), 0.0);
     let share: Vec<f64> = idle().map(|idle| 100.0 * idle.cpu / idle.seconds).collect();
     row("idle share of a core, %", median(&share), 0.5);

@@ -12,8 +12,6 @@ use tokio::time::{Instant, sleep};
 
 /// The namespace that the controller calls its own.
 pub(crate) const NAMESPACE: &str = "tsutsumi-system";
-/// Kernel ticks of processor time in a second (`USER_HZ`, 100 on every Linux).
-const TICKS: f64 = 100.0;
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -137,13 +135,18 @@ impl Running {
         ))
     }
 
-    /// Processor time used so far, in seconds.
+    /// Processor time used so far, in seconds; its threads live as long as it does.
     pub(crate) fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(self.proc("stat"))?;
-        // The name in parentheses may hold blanks; utime and stime are the 12th and 13th field after it.
-        let after = stat.rsplit_once(')').context("a name in parentheses")?.1;
-        let ticks = after.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        Ok(ticks.collect::<Result<Vec<_>, _>>()?.iter().sum::<f64>() / TICKS)
+        let mut nanoseconds = 0.0;
+        for task in fs::read_dir(self.proc("task"))? {
+            // A thread of the pool may end meanwhile.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
+                continue;
+            };
+            let run = text.split_whitespace().next().context("a time in schedstat")?;
+            nanoseconds += run.parse::<f64>()?;
+        }
+        Ok(nanoseconds / 1e9)
     }
 
     fn proc(&self, file: &str) -> PathBuf {
