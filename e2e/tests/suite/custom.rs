@@ -41,7 +41,7 @@ fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
             ready
                 .status
                 .and_then(|status| status.target)
-                .is_some_and(|target| target.platform == "k3s")
+                .is_some_and(|target| target.platform.eq_ignore_ascii_case("k3s"))
         );
         s.outside_is_refused().await?;
         client.lost_nothing()?;
