@@ -245,7 +245,7 @@ async fn roll_back(
         return Ok(Next::After(CONFIRM_PACE));
     };
     // A newer edit by somebody else is never overwritten: only our own text gives way to the saved one.
-    if live(scene.cluster, slot).is_some_and(|(text, _)| text != candidate) {
+    if scene.cluster.text(&slot.namespace, &slot.config_map, &slot.key) != Some(&candidate) {
         return Ok(Next::Change);
     }
     if replace(scene, slot, &previous, "put the saved Corefile back").await? {
@@ -262,14 +262,18 @@ async fn roll_back(
 /// Replaces the text of a slot, if the ConfigMap is still the one that was read. False where it is not.
 async fn replace(scene: &Scene<'_>, slot: &Slot, text: &str, operation: &'static str) -> Result<bool, Error> {
     let api = scene.config_maps(&slot.namespace);
-    let pointer = format!("/data/{}", slot.key.replace('~', "~0").replace('/', "~1"));
-    let patch = match live(scene.cluster, slot) {
-        Some((_, version)) => json!([
-            { "op": "test", "path": "/metadata/resourceVersion", "value": version },
-            { "op": "add", "path": pointer, "value": text },
-        ]),
-        None => return Ok(false),
+    let Some(config_map) = scene.cluster.config_map(&slot.namespace, &slot.config_map) else {
+        return Ok(false);
     };
+    let pointer = format!("/data/{}", slot.key.replace('~', "~0").replace('/', "~1"));
+    let edit = match &config_map.data {
+        // Only a key that is ours alone is ever emptied, and then it was not there before us.
+        Some(_) if text.is_empty() => json!({ "op": "remove", "path": pointer }),
+        Some(_) => json!({ "op": "add", "path": pointer, "value": text }),
+        None => json!({ "op": "add", "path": "/data", "value": { slot.key.as_str(): text } }),
+    };
+    let version = &config_map.metadata.resource_version;
+    let patch = json!([{ "op": "test", "path": "/metadata/resourceVersion", "value": version }, edit]);
     let patch: Patch = serde_json::from_value(patch).map_err(|source| Error::Describe {
         what: "a patch",
         source,
@@ -279,18 +283,6 @@ async fn replace(scene: &Scene<'_>, slot: &Slot, text: &str, operation: &'static
         Err(WriteError::Conflict { .. }) => Ok(false),
         Err(source) => Err(Error::Apply { operation, source }),
     }
-}
-
-/// The text in a slot with the version of its ConfigMap.
-fn live(cluster: &Cluster, slot: &Slot) -> Option<(String, String)> {
-    let config_map = cluster.config_map(&slot.namespace, &slot.config_map)?;
-    let text = config_map
-        .data
-        .as_ref()
-        .and_then(|data| data.get(&slot.key))
-        .cloned()
-        .unwrap_or_default();
-    Some((text, config_map.metadata.resource_version.clone()?))
 }
 
 /// Who wrote the slot's ConfigMap last, apart from us.

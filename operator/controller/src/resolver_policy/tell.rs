@@ -87,7 +87,7 @@ fn step(before: Option<&ResolverPolicyStatus>, said: &ResolverPolicyStatus) -> O
         RolloutState::Settled => (
             Reason::Loaded,
             "Confirm",
-            format!("every pod that serves shows {}", rollout.identity),
+            format!("{} is served by every pod", rollout.identity),
         ),
         _ => return None,
     };

@@ -184,7 +184,7 @@ fn programmed(inputs: &Inputs) -> Finding {
         RolloutState::Settled if matches!(inputs.planned.plan, Plan::InForce { .. }) => finding(
             TRUE,
             Reason::Loaded,
-            format!("every pod that serves shows {}", rollout.identity),
+            format!("{} is served by every pod", rollout.identity),
         ),
         RolloutState::CanaryFailed => finding(FALSE, Reason::CanaryFailed, rollout.message.clone()),
         RolloutState::RolledBack => finding(FALSE, Reason::RolledBack, rollout.message.clone()),
