@@ -232,7 +232,7 @@ pub enum SourcePorts {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(crate = "k8s_openapi::serde", rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "duration(self.interval.endsWith('d') ? '24h' : self.interval) >= duration('30s') && (!self.interval.endsWith('d') || self.interval == '1d')",
+    "rule": "self.interval.endsWith('d') ? self.interval == '1d' : duration(self.interval) >= duration('30s') && duration(self.interval) <= duration('24h')",
     "message": "verification.interval: write at least 30s and at most 1d, for example 5m",
 }]))]
 pub struct Verification {
