@@ -160,9 +160,9 @@ pub(crate) async fn sweep(ctx: &Ctx, writer: &Writer, cluster: &Cluster, policy:
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), own);
     for pod in cluster.pods.iter().filter(|pod| canary::is_of(pod, own, policy)) {
         let (name, uid) = (pod.name_any(), pod.metadata.uid.as_deref());
-        writer.delete(&pods, &name, uid).await.map_err(failed)?;
-        // The pod and its files go by one name.
+        // The pod and its files go by one name; the pod goes last, since it is by the pod that both are found.
         writer.delete(&config_maps, &name, None).await.map_err(failed)?;
+        writer.delete(&pods, &name, uid).await.map_err(failed)?;
     }
     Ok(())
 }
