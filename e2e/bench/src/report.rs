@@ -37,7 +37,9 @@ pub(crate) fn bare(
         "\n{} blocks of each program and size, taking turns (A B, B A, …), each with a fresh process and a fresh policy; \
          {} changes of each kind in a block, one after the other. etcd on memory without fsync, etcd, API server and \
          observer on one core, the measured program on another. A time is from the change to the answer, both as an \
-         independent watcher sees them. Of the objects eight in ten are pods, one is a Service, one an EndpointSlice.",
+         independent watcher sees them. Of the objects eight in ten are pods, one is a Service, one an EndpointSlice. The null \
+         operator's status holds one condition, the controller's five and each control beside: the API server takes longer \
+         to apply that.",
         amount.blocks, amount.changes
     );
     reactions(&mut text, blocks);
