@@ -61,7 +61,7 @@ impl Scene<'_> {
 pub(crate) async fn apply(scene: &Scene<'_>, plan: &Plan, memory: &mut Memory) -> Result<Next, Error> {
     let before = memory.rollout.clone();
     let step = next(plan, before.as_ref(), scene.at);
-    if !matches!(step, Step::Judge(_)) {
+    if !matches!(step, Step::Judge(_) | Step::Save(..)) {
         judge::sweep(scene.ctx, scene.writer, scene.cluster, scene.policy()).await?;
     }
     match step {

@@ -23,6 +23,8 @@ pub(crate) struct Memory {
     pub(crate) rollout: Option<Rollout>,
     /// The status as it was said last.
     pub(crate) status: Option<ResolverPolicyStatus>,
+    /// The evidence as it stands in our ConfigMap.
+    pub(crate) evidence: Option<BTreeMap<String, String>>,
     /// The round whose evidence is kept.
     pub(crate) evidence_of: Option<jiff::Timestamp>,
     /// Per pod, the rounds in a row without an answer.

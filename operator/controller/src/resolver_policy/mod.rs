@@ -32,8 +32,9 @@ use kube::{
     Api, Client, ResourceExt,
     core::DeserializeGuard,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller, Predicate, PredicateConfig, WatchStreamExt,
         controller::Action,
+        predicates,
         reflector::{self, Store},
         watcher,
     },
@@ -151,7 +152,12 @@ pub(crate) async fn run(run: RunContext) {
                 forget(&bystander, &object.name_any());
             }
         })
-        .touched_objects();
+        .touched_objects()
+        // Our own writes to the status are no news.
+        .predicate_filter(
+            predicates::generation.combine(predicates::finalizers),
+            PredicateConfig::default(),
+        );
     let shutdown = run.shutdown.clone();
     let work = Controller::for_stream(touched, known)
         .reconcile_all_on(triggers)
@@ -239,8 +245,15 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         Box::pin(take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)),
     )
     .await?;
-    ctx.caches
-        .serve(checked.allow.as_ref().map(|allow| allow.nets.clone()));
+    let dns = checked
+        .target
+        .iter()
+        .flat_map(|target| &target.pods)
+        .flat_map(|pod| pod.addresses.clone());
+    ctx.caches.watch_for(
+        checked.allow.as_ref().map(|allow| allow.nets.clone()),
+        dns.collect(),
+    );
     let request = verify::request(ctx, &checked, memory.rollout.as_ref());
     let verified = ctx.verifier.newest(request.as_ref());
     let expiry = verified

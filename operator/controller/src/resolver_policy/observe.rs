@@ -5,6 +5,7 @@
 
 use std::{
     hash::{Hash, Hasher},
+    net::IpAddr,
     sync::{Arc, RwLock},
 };
 
@@ -54,13 +55,15 @@ pub(crate) struct Caches {
     interest: Arc<RwLock<Interest>>,
 }
 
-/// What makes an event of a Pod worth a reconcile.
+/// What makes an event worth a reconcile.
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
     /// Namespaces in which every pod matters: that of cluster DNS and our own.
     pub(crate) namespaces: Vec<String>,
     /// The networks that are served; a pod outside them matters at once.
     pub(crate) served: Option<Vec<IpNet>>,
+    /// The addresses of the DNS pods, in any spelling of theirs; what leads there may expose them.
+    pub(crate) dns: Vec<IpAddr>,
 }
 
 impl Caches {
@@ -74,6 +77,7 @@ impl Caches {
                 .cloned()
                 .collect(),
             served: None,
+            dns: Vec::new(),
         }));
         let concerned = Arc::clone(&interest);
         let watch_all = Watch {
@@ -81,10 +85,24 @@ impl Caches {
         };
         Self {
             nodes: watch_all.cache(Api::all(client.clone()), None, cluster::prune_node, any),
-            services: watch_all.cache(Api::all(client.clone()), None, cluster::prune_service, any),
-            slices: watch_all.cache(Api::all(client.clone()), None, cluster::prune_slice, any),
+            services: watch_all.cache(Api::all(client.clone()), None, cluster::prune_service, {
+                let interest = Arc::clone(&interest);
+                move |service| {
+                    interest
+                        .read()
+                        .is_ok_and(|interest| interest.concerns_service(service))
+                }
+            }),
+            slices: watch_all.cache(Api::all(client.clone()), None, cluster::prune_slice, {
+                let interest = Arc::clone(&interest);
+                move |slice| {
+                    interest
+                        .read()
+                        .is_ok_and(|interest| interest.concerns_slice(slice))
+                }
+            }),
             pods: watch_all.cache(Api::all(client.clone()), None, cluster::prune_pod, move |pod| {
-                concerned.read().is_ok_and(|interest| interest.concerns(pod))
+                concerned.read().is_ok_and(|interest| interest.concerns_pod(pod))
             }),
             deployments: scope
                 .target_namespaces
@@ -148,10 +166,11 @@ impl Caches {
         }
     }
 
-    /// Says which networks are served from now on, so that a pod outside them is seen at once.
-    pub(crate) fn serve(&self, served: Option<Vec<IpNet>>) {
+    /// Says which networks are served from now on and where DNS answers, so that what matters is seen at once.
+    pub(crate) fn watch_for(&self, served: Option<Vec<IpNet>>, dns: Vec<IpAddr>) {
         if let Ok(mut interest) = self.interest.write() {
             interest.served = served;
+            interest.dns = dns;
         }
     }
 
@@ -167,12 +186,36 @@ impl Caches {
 }
 
 impl Interest {
-    fn concerns(&self, pod: &Pod) -> bool {
-        if self
-            .namespaces
+    fn is_near(&self, namespace: Option<&str>) -> bool {
+        self.namespaces
             .iter()
-            .any(|ns| Some(ns.as_str()) == pod.metadata.namespace.as_deref())
-        {
+            .any(|near| Some(near.as_str()) == namespace)
+    }
+
+    /// A Service matters where DNS may be, and where it leads in from outside.
+    fn concerns_service(&self, service: &Service) -> bool {
+        let leads_in = service.spec.as_ref().is_some_and(|spec| {
+            spec.external_ips
+                .as_ref()
+                .is_some_and(|addresses| !addresses.is_empty())
+                || !matches!(spec.type_.as_deref(), None | Some("ClusterIP" | "ExternalName"))
+        });
+        leads_in || self.is_near(service.metadata.namespace.as_deref())
+    }
+
+    /// A slice matters where DNS may be, and where it holds the address of a DNS pod.
+    fn concerns_slice(&self, slice: &EndpointSlice) -> bool {
+        let mut addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+        self.is_near(slice.metadata.namespace.as_deref())
+            || addresses.any(|text| {
+                text.parse()
+                    .is_ok_and(|address: IpAddr| self.dns.contains(&address))
+            })
+    }
+
+    /// A pod matters where DNS may be, and where its address is outside what is served.
+    fn concerns_pod(&self, pod: &Pod) -> bool {
+        if self.is_near(pod.metadata.namespace.as_deref()) {
             return true;
         }
         let Some(served) = &self.served else { return false };
@@ -181,7 +224,7 @@ impl Interest {
             .iter()
             .flat_map(|status| status.pod_ips.iter().flatten());
         addresses
-            .filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok())
+            .filter_map(|address| address.ip.parse::<IpAddr>().ok())
             .any(|address| !served.iter().any(|net| net.contains(&address)))
     }
 }
@@ -224,7 +267,8 @@ impl Watch {
             + 'static,
     {
         let (reader, writer) = reflector::store();
-        let mut config = watcher::Config::default();
+        // Small pages: whole objects are held for as long as a page takes to prune.
+        let mut config = watcher::Config::default().page_size(100);
         if let Some(name) = name {
             config = config.fields(&format!("metadata.name={name}"));
         }

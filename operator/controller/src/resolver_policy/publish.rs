@@ -124,23 +124,29 @@ async fn keep_evidence(
     }
     let own: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &ctx.scope.own_namespace);
     let name = format!("tsutsumi-evidence-{policy}");
-    let before = own.get_opt(&name).await.map_err(|source| Error::Load {
-        source: source.into(),
-    })?;
-    let before = before.and_then(|config_map| config_map.data).unwrap_or_default();
+    let before = if let Some(kept) = memory.evidence.take() {
+        kept
+    } else {
+        let kept = own.get_opt(&name).await.map_err(|source| Error::Load {
+            source: source.into(),
+        })?;
+        kept.and_then(|config_map| config_map.data).unwrap_or_default()
+    };
+    let data = evidence::merge(&before, &round.kept);
     let config_map = ConfigMap {
         metadata: kube::core::ObjectMeta {
             name: Some(name.clone()),
             labels: Some([("app.kubernetes.io/managed-by".to_owned(), "tsutsumi".to_owned())].into()),
             ..Default::default()
         },
-        data: Some(evidence::merge(&before, &round.kept)),
+        data: Some(data.clone()),
         ..Default::default()
     };
     writer
         .apply_owned(&own, &name, &config_map)
         .await
         .map_err(|source| Error::Publish { source })?;
+    memory.evidence = Some(data);
     memory.evidence_of = Some(round.verified.checked_at);
     Ok(())
 }

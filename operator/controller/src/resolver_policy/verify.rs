@@ -14,6 +14,7 @@ use tsutsumi_api::resolver_policy::{Rollout, RolloutState, WorkloadKind};
 use tsutsumi_engine::{
     platform::Channel,
     resolver::{Checked, status::Verified},
+    target::Target,
     verify::{
         Availability, RoundInput, RoundPod, Step, TargetNames, asked,
         evidence::{self, Kept},
@@ -118,11 +119,7 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             target: TargetNames {
                 namespace: target.workload.namespace.clone(),
                 workload: format!("{kind}/{}", target.workload.name),
-                config_map: target
-                    .config_map
-                    .as_ref()
-                    .map(|source| source.config_map.clone())
-                    .unwrap_or_default(),
+                config_map: written_to(target),
             },
             pods: pods.collect(),
             exposures: checked.reach.exposures.clone(),
@@ -141,6 +138,18 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             .map(|rollout| rollout.identity.clone())
             .unwrap_or_default(),
     })
+}
+
+/// The ConfigMap that a person or a policy would change.
+fn written_to(target: &Target) -> String {
+    match &target.channel {
+        Channel::Custom { config_map, .. } => config_map.clone(),
+        Channel::AuditOnly { .. } | Channel::WholeCorefile => target
+            .config_map
+            .as_ref()
+            .map(|source| source.config_map.clone())
+            .unwrap_or_default(),
+    }
 }
 
 /// Where nothing may be written, what cannot be told is beyond the platform's levers; its own setting is named.

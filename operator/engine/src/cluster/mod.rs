@@ -167,19 +167,20 @@ pub(crate) fn node_addresses(node: &Node, types: &[&str]) -> Vec<IpAddr> {
     addresses
 }
 
-/// Addresses of a pod, sorted.
-pub(crate) fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
-    let Some(status) = &pod.status else {
-        return Vec::new();
-    };
-    let several = status.pod_ips.iter().flatten().map(|each| each.ip.as_str());
-    let mut addresses: Vec<IpAddr> = several
-        .chain(status.pod_ip.as_deref())
+/// Addresses of a pod. `podIP` is the first of `podIPs` where there are any.
+pub(crate) fn pod_addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> + '_ {
+    let status = pod.status.as_ref();
+    let several = status
+        .and_then(|status| status.pod_ips.as_deref())
+        .unwrap_or_default();
+    let one = status
+        .and_then(|status| status.pod_ip.as_deref())
+        .filter(|_| several.is_empty());
+    several
+        .iter()
+        .map(|each| each.ip.as_str())
+        .chain(one)
         .filter_map(|text| text.parse().ok())
-        .collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 /// Whether a pod holds its addresses: neither finished nor yet without a node.

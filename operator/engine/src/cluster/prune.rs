@@ -99,18 +99,21 @@ pub fn prune_pod(pod: &mut Pod) {
     pod.spec = pod.spec.take().map(|spec| PodSpec {
         host_network: spec.host_network,
         node_name: spec.node_name,
-        containers: spec.containers.into_iter().map(container_of_pod).collect(),
+        containers: compact(
+            spec.containers
+                .into_iter()
+                .map(container_of_pod)
+                .filter(|each| each.ports.is_some()),
+        ),
         ..PodSpec::default()
     });
     pod.status = pod.status.take().map(|status| PodStatus {
         phase: status.phase,
         pod_ip: status.pod_ip,
         pod_ips: status.pod_ips,
-        conditions: status.conditions.map(|all| {
-            all.into_iter()
-                .filter(|condition| condition.type_ == "Ready")
-                .collect()
-        }),
+        conditions: status
+            .conditions
+            .map(|all| compact(all.into_iter().filter(|condition| condition.type_ == "Ready"))),
         container_statuses: status.container_statuses.map(|all| {
             let kept = |status: ContainerStatus| ContainerStatus {
                 name: status.name,
@@ -125,7 +128,7 @@ pub fn prune_pod(pod: &mut Pod) {
                     }),
                 ..ContainerStatus::default()
             };
-            all.into_iter().map(kept).collect()
+            compact(all.into_iter().map(kept))
         }),
         ..PodStatus::default()
     });
@@ -233,6 +236,14 @@ fn container_of_pod(container: Container) -> Container {
         ports: ports.filter(|all| !all.is_empty()),
         ..Container::default()
     }
+}
+
+/// Collects anew: a `collect` in place would keep the room of everything that was dropped.
+fn compact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut kept = Vec::new();
+    kept.extend(items);
+    kept.shrink_to_fit();
+    kept
 }
 
 /// Keeps of a pod template what a canary is made from.

@@ -36,10 +36,14 @@ pub(super) struct Way<'a> {
 /// Finds them, by the addresses in EndpointSlices.
 pub(super) fn into_pods<'a>(cluster: &'a Cluster, target: &Target) -> Vec<Way<'a>> {
     let ports = dns_ports(target);
-    let pods: BTreeMap<IpAddr, &str> = target
+    let pods: BTreeMap<String, &str> = target
         .pods
         .iter()
-        .flat_map(|pod| pod.addresses.iter().map(|address| (*address, pod.node.as_str())))
+        .flat_map(|pod| {
+            pod.addresses
+                .iter()
+                .map(|address| (address.to_string(), pod.node.as_str()))
+        })
         .collect();
     let mut ways: BTreeMap<(String, String, i32, Transport), Way<'a>> = BTreeMap::new();
     for slice in &cluster.slices {
@@ -116,12 +120,20 @@ fn port_of_key(key: &str) -> Option<i32> {
 }
 
 /// Nodes of the DNS pods among the endpoints.
-fn nodes_behind(slice: &EndpointSlice, pods: &BTreeMap<IpAddr, &str>) -> BTreeSet<String> {
+fn nodes_behind(slice: &EndpointSlice, pods: &BTreeMap<String, &str>) -> BTreeSet<String> {
+    let node = |text: &String| {
+        // Only IPv6 has several spellings.
+        if text.contains(':') {
+            pods.get(&text.parse::<IpAddr>().ok()?.to_string())
+        } else {
+            pods.get(text)
+        }
+    };
     slice
         .endpoints
         .iter()
         .flat_map(|endpoint| &endpoint.addresses)
-        .filter_map(|text| pods.get(&text.parse().ok()?))
+        .filter_map(node)
         .map(|node| (*node).to_owned())
         .collect()
 }

@@ -338,7 +338,13 @@ fn line(change: &coredns::Change) -> String {
         coredns::Made::Moved => "move",
         coredns::Made::Removed => "remove",
     };
-    format!("{}: {made} `{}`", change.block.join(" "), change.text)
+    // A file that is imported has no server block of its own.
+    let place = if change.block.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", change.block.join(" "))
+    };
+    format!("{place}{made} `{}`", change.text)
 }
 
 /// An error with its causes, for a person.

@@ -8,7 +8,7 @@ mod error;
 mod service;
 mod template;
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::{
     api::core::v1::{Pod, PodTemplateSpec},
@@ -303,7 +303,10 @@ fn pods(cluster: &Cluster, found: &Found<'_>, service: Option<&DnsService>) -> V
                 .as_ref()
                 .and_then(|spec| spec.node_name.clone())
                 .unwrap_or_default(),
-            addresses: cluster::pod_addresses(pod),
+            addresses: cluster::pod_addresses(pod)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             dns_port,
             metrics_port,
             ready: is_ready(pod),
