@@ -12,10 +12,11 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use tsutsumi_providers::coredns::bufsize::MessageBytes;
@@ -181,11 +182,7 @@ fn a_hardened_server_answers_clients_only() {
         ("127.0.0.0/8", A, Answer { rcode: 0, records: 2 }),
         ("127.0.0.0/8", ANY, Answer { rcode: 0, records: 0 }),
     ] {
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let text = format!(
             ".:{port} {{\n    bind 127.0.0.1\n    acl {{\n        allow net 127.0.0.0/8\n    }}\n    whoami\n}}\n"
         );
@@ -211,6 +208,19 @@ fn a_hardened_server_answers_clients_only() {
             "{bytes:?}"
         );
     }
+}
+
+/// A port on which nobody listens, over UDP or TCP. It lies below the range from which the kernel takes the ports of
+/// clients, so that nobody gets it between this look and the server's start.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 1_000).unwrap() * 10;
+    (0..10_000)
+        .map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed))
+        .find(|port| {
+            UdpSocket::bind(("127.0.0.1", *port)).is_ok() && TcpListener::bind(("127.0.0.1", *port)).is_ok()
+        })
+        .unwrap()
 }
 
 const A: u8 = 1;
