@@ -285,6 +285,31 @@ pub(crate) fn worse(present: &[Observation], candidate: &[Observation]) -> Optio
     })
 }
 
+/// Why a canary's container ended, as it said itself. What it wrote to its two outputs comes in no certain order, so
+/// the line that speaks of an error goes before the last one.
+pub(crate) fn last_words(pod: &Pod) -> String {
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    let message = statuses
+        .filter_map(|status| status.state.as_ref()?.terminated.as_ref())
+        .find_map(|ended| ended.message.as_deref())
+        .unwrap_or_default();
+    let mut lines = message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .rev();
+    let error = lines
+        .clone()
+        .find(|line| line.to_ascii_lowercase().contains("error"));
+    error
+        .or_else(|| lines.next())
+        .unwrap_or("it ended without a word")
+        .to_owned()
+}
+
 /// What a resolver that works answers.
 fn is_good(rcode: Rcode) -> bool {
     matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN)
@@ -370,6 +395,22 @@ mod tests {
         half[1].saw = Saw::Nothing(Failure::Timeout);
         assert!(!serves(&half));
         assert!(!serves(&[]), "what was not seen does not serve");
+    }
+
+    #[test]
+    fn the_line_of_the_error_is_told_wherever_it_stands() {
+        let error = "/etc/coredns/Corefile:2 - Error during parsing: Unknown directive 'x'";
+        let said = |message: &str| {
+            let pod = json!({ "status": { "containerStatuses": [{
+                "name": "coredns", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "terminated": { "exitCode": 1, "message": message } },
+            }]}});
+            last_words(&serde_json::from_value(pod).unwrap())
+        };
+        assert_eq!(said(&format!("{error}\nmaxprocs: Leaving GOMAXPROCS=2\n")), error);
+        assert_eq!(said(&format!("maxprocs: Leaving GOMAXPROCS=2\n{error}\n")), error);
+        assert_eq!(said("one\ntwo\n\n"), "two");
+        assert_eq!(said(""), "it ended without a word");
     }
 
     #[test]

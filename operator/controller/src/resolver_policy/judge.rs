@@ -85,7 +85,7 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
             Timestamp::now().duration_since(created.0)
         });
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-        return Ok(Look::Down(last_words(pod)));
+        return Ok(Look::Down(canary::last_words(pod)));
     }
     let late = |what: &str| {
         if age > UP_WITHIN {
@@ -172,20 +172,4 @@ fn faulty(candidate: &str) -> String {
         Ok("unknown-directive") => candidate.replacen('{', "{\n    tsutsumi-fault\n", 1),
         _ => candidate.to_owned(),
     }
-}
-
-/// Why a canary's container ended, as it said itself.
-fn last_words(pod: &Pod) -> String {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    statuses
-        .filter_map(|status| status.state.as_ref()?.terminated.as_ref())
-        .find_map(|ended| ended.message.as_deref())
-        .and_then(|message| message.lines().rfind(|line| !line.trim().is_empty()))
-        .map_or_else(
-            || "it ended without a word".to_owned(),
-            |line| line.trim().to_owned(),
-        )
 }
