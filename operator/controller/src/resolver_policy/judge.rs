@@ -10,6 +10,7 @@ use super::{
     Ctx,
     apply::Scene,
     canary::{self, Files, Role},
+    compare,
     error::Error,
     observe,
 };
@@ -47,7 +48,7 @@ pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgemen
         Look::Up(before) => match look(scene, &candidate, Role::Candidate).await? {
             Look::Pending => return Ok(Judgement::Pending),
             Look::Down(why) => Judgement::Worse(format!("the candidate did not run in a canary: {why}")),
-            Look::Up(after) => match canary::worse(&before.observations, &after.observations) {
+            Look::Up(after) => match compare::worse(&before.observations, &after.observations) {
                 Some(_) if after.age < WORSE_FOR => return Ok(Judgement::Pending),
                 Some(worse) => Judgement::Worse(format!("the candidate did worse in a canary: {worse}")),
                 None => Judgement::NoWorse,
@@ -85,7 +86,7 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
             Timestamp::now().duration_since(created.0)
         });
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-        return Ok(Look::Down(canary::last_words(pod)));
+        return Ok(Look::Down(compare::last_words(pod)));
     }
     let late = |what: &str| {
         if age > UP_WITHIN {
@@ -102,14 +103,14 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
             "no pod of cluster DNS shows on which port to ask".into(),
         ));
     };
-    let probes = canary::questions(Endpoint { address, port }, 0, &scene.ctx.cluster_domain);
+    let probes = compare::questions(Endpoint { address, port }, 0, &scene.ctx.cluster_domain);
     match scene
         .ctx
         .vantages
         .ask(scene.cluster, Vantage::Inside, probes)
         .await
     {
-        Ok(observations) if canary::serves(&observations) => Ok(Look::Up(Seen { observations, age })),
+        Ok(observations) if compare::serves(&observations) => Ok(Look::Up(Seen { observations, age })),
         Ok(_) => Ok(late("it did not answer for the cluster's API")),
         Err(error) if age > UP_WITHIN => Ok(Look::Down(error.to_string())),
         Err(_) => Ok(Look::Pending),

@@ -7,6 +7,7 @@
 mod apply;
 mod ask;
 mod canary;
+mod compare;
 mod error;
 mod finalizer;
 mod judge;
