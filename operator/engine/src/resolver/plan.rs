@@ -158,7 +158,7 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
             };
             custom::harden_override(&place, &desired, &capabilities)
         }
-        _ => coredns::harden(&present, &desired, &record.ownership, &capabilities),
+        _ => coredns::harden(&present, &desired, record.ownership_of(&present), &capabilities),
     };
     let Hardened {
         text,
@@ -209,7 +209,7 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
     let restored = match &target.channel {
         // The whole key is ours.
         Channel::Custom { .. } => Ok((String::new(), vec![format!("{}: remove everything", slot.key)])),
-        _ => coredns::restore(&present, &record.ownership)
+        _ => coredns::restore(&present, record.ownership_of(&present))
             .map(|restored| (restored.text, restored.removed.iter().map(line).collect())),
     };
     let (candidate, lines) = match restored {
@@ -230,8 +230,7 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
         present,
         candidate,
         identity: None,
-        // Needed until the way back is gone: a crash on it plans it again.
-        ownership: record.ownership.clone(),
+        ownership: Ownership::default(),
         lines,
         present_is_ours: true,
     };

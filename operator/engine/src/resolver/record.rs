@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tsutsumi_providers::coredns::Ownership;
+use tsutsumi_providers::coredns::{
+    Ownership, identity_of,
+    nsid::{Nsid, Shown},
+};
 
 use super::plan::{Change, Slot};
 
@@ -17,8 +20,10 @@ pub struct Record {
     pub previous: Option<String>,
     /// The text of our last write, or of the one that is being prepared.
     pub candidate: Option<String>,
-    /// Which directives are ours and what they replaced.
+    /// Which directives of the text before our last write are ours.
     pub ownership: Ownership,
+    /// Which directives of the candidate are ours.
+    pub candidate_ownership: Ownership,
     /// The pods that answered before the last write, and how often each had refused a reload.
     pub baseline: Vec<BaselinePod>,
 }
@@ -37,6 +42,7 @@ const ORIGINAL: &str = "original.Corefile";
 const PREVIOUS: &str = "previous.Corefile";
 const CANDIDATE: &str = "candidate.Corefile";
 const OWNERSHIP: &str = "ownership.json";
+const CANDIDATE_OWNERSHIP: &str = "candidate-ownership.json";
 const BASELINE: &str = "baseline.json";
 /// Holds a merge patch, so that one line of kubectl is enough.
 const RESTORE_PATCH: &str = "restore-patch.json";
@@ -66,6 +72,7 @@ impl Record {
             previous: data.get(PREVIOUS).cloned(),
             candidate: data.get(CANDIDATE).cloned(),
             ownership: json(data, OWNERSHIP)?,
+            candidate_ownership: json(data, CANDIDATE_OWNERSHIP)?,
             baseline: json(data, BASELINE)?,
         })
     }
@@ -85,6 +92,7 @@ impl Record {
             }
         }
         data.insert(OWNERSHIP.to_owned(), to_json(&self.ownership));
+        data.insert(CANDIDATE_OWNERSHIP.to_owned(), to_json(&self.candidate_ownership));
         data.insert(BASELINE.to_owned(), to_json(&self.baseline));
         if let Some(previous) = &self.previous {
             let patch = serde_json::json!({ "data": { slot.key.as_str(): previous } });
@@ -104,6 +112,22 @@ impl Record {
         )
     }
 
+    /// Which directives of a live text are ours: those of the candidate once it was written, also after others have
+    /// edited it since, and until then those of the text before.
+    #[must_use]
+    pub fn ownership_of(&self, present: &str) -> &Ownership {
+        let candidate = self.candidate.as_deref().unwrap_or_default();
+        let written = candidate == present
+            || tokens(candidate)
+                .iter()
+                .any(|token| tokens(present).contains(token));
+        if written {
+            &self.candidate_ownership
+        } else {
+            &self.ownership
+        }
+    }
+
     /// The record as it must stand before `change` may be written.
     #[must_use]
     pub fn saving(&self, change: &Change) -> Self {
@@ -111,10 +135,23 @@ impl Record {
             original: self.original.clone().or_else(|| Some(change.present.clone())),
             previous: Some(change.present.clone()),
             candidate: Some(change.candidate.clone()),
-            ownership: change.ownership.clone(),
+            ownership: self.ownership_of(&change.present).clone(),
+            candidate_ownership: change.ownership.clone(),
             baseline: self.baseline.clone(),
         }
     }
+}
+
+/// The identities of ours that a text shows.
+fn tokens(text: &str) -> Vec<Nsid> {
+    let blocks = identity_of(text)
+        .map(|identity| identity.blocks)
+        .unwrap_or_default();
+    let ours = |shown| match shown {
+        Some(Shown::Ours(token)) => Some(token),
+        _ => None,
+    };
+    blocks.into_iter().filter_map(|block| ours(block.shows)).collect()
 }
 
 fn json<T: Default + for<'de> Deserialize<'de>>(
@@ -152,6 +189,7 @@ mod tests {
             previous: Some(". {\n errors\n}\n".into()),
             candidate: Some(". {\n log\n}\n".into()),
             ownership: Ownership::default(),
+            candidate_ownership: Ownership::default(),
             baseline: vec![BaselinePod {
                 name: "coredns-1".into(),
                 reloads_failed: Some(2),

@@ -88,6 +88,52 @@ fn a_written_plan_leaves_nothing_to_do() {
 }
 
 #[test]
+fn a_new_value_for_what_is_ours_is_still_planned_after_it_was_saved() {
+    let (mut policy, before) = (enforcing(), kubeadm());
+    let (after, record) = written(&before, &planned(&policy, &before, &Record::default()));
+    policy.spec.udp = Some(tsutsumi_api::resolver_policy::Udp {
+        max_message_bytes: 1280,
+    });
+    let first = planned(&policy, &after, &record);
+    let Plan::Replace(change) = &first.plan else {
+        panic!("a larger size is a change")
+    };
+    assert!(change.candidate.contains("bufsize 1280") && !change.candidate.contains("1232"));
+    let saved = record.saving(change);
+    assert_eq!(
+        planned(&policy, &after, &saved).plan,
+        first.plan,
+        "saved is not yet written"
+    );
+    assert_eq!(
+        planned(&policy, &after, &saved.saving(change)).plan,
+        first.plan,
+        "nor is it when it was saved twice"
+    );
+    let mut live = after.clone();
+    edit(&mut live.config_maps, "coredns", |map| {
+        map["data"]["Corefile"] = change.candidate.clone().into()
+    });
+    assert!(matches!(
+        planned(&policy, &live, &saved).plan,
+        Plan::InForce { .. }
+    ));
+    let edited = change
+        .candidate
+        .replacen("    errors\n", "    errors\n    log\n", 1);
+    edit(&mut live.config_maps, "coredns", |map| {
+        map["data"]["Corefile"] = edited.clone().into()
+    });
+    policy.spec.udp = Some(tsutsumi_api::resolver_policy::Udp {
+        max_message_bytes: 1400,
+    });
+    let Plan::Replace(third) = planned(&policy, &live, &saved).plan else {
+        panic!("ours also after a foreign edit")
+    };
+    assert!(third.candidate.contains("bufsize 1400") && !third.candidate.contains("1280"));
+}
+
+#[test]
 fn restoring_gives_back_every_byte() {
     let (mut policy, before) = (enforcing(), kubeadm());
     let (after, record) = written(&before, &planned(&policy, &before, &Record::default()));
