@@ -112,7 +112,7 @@ fn a_new_value_for_what_is_ours_is_still_planned_after_it_was_saved() {
     );
     let mut live = after.clone();
     edit(&mut live.config_maps, "coredns", |map| {
-        map["data"]["Corefile"] = change.candidate.clone().into()
+        map["data"]["Corefile"] = change.candidate.clone().into();
     });
     assert!(matches!(
         planned(&policy, &live, &saved).plan,
@@ -122,7 +122,7 @@ fn a_new_value_for_what_is_ours_is_still_planned_after_it_was_saved() {
         .candidate
         .replacen("    errors\n", "    errors\n    log\n", 1);
     edit(&mut live.config_maps, "coredns", |map| {
-        map["data"]["Corefile"] = edited.clone().into()
+        map["data"]["Corefile"] = edited.clone().into();
     });
     policy.spec.udp = Some(tsutsumi_api::resolver_policy::Udp {
         max_message_bytes: 1400,
