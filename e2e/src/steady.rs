@@ -28,6 +28,8 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(20);
 /// An answer later than this is lost: resolvers of most systems ask again after five seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first answer may take to come.
+const BEGINS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the client counted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -118,6 +120,9 @@ async fn keep_asking(server: SocketAddr, stop: &AtomicBool) -> Result<Tally> {
     let mut pending = JoinSet::new();
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    timeout(BEGINS_WITHIN, first_answer(server))
+        .await
+        .with_context(|| format!("{server} answered nothing to begin with"))??;
     let mut asked: u64 = 0;
     while !stop.load(Ordering::Relaxed) {
         clock.tick().await;
@@ -142,6 +147,17 @@ async fn keep_asking(server: SocketAddr, stop: &AtomicBool) -> Result<Tally> {
     while pending.join_next().await.is_some() {}
     let lost = std::mem::take(&mut *lost.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Tally { asked, lost })
+}
+
+/// Waits until the server answers at all: a node's proxy knows new pods only some time after they are ready, and what
+/// was never served cannot be lost.
+async fn first_answer(server: SocketAddr) -> Result<()> {
+    let query = Question::a(API).encode(0)?;
+    let mut clock = interval(EVERY);
+    while !matches!(timeout(PATIENCE, once(server, &query)).await, Ok(Ok(0))) {
+        clock.tick().await;
+    }
+    Ok(())
 }
 
 /// Asks once; the response code.
