@@ -9,9 +9,10 @@ use tsutsumi_e2e::{
     dns::API,
     install::NAMESPACE,
     policy,
-    scenario::{self, From, READY},
+    scenario::{self, From, READY, SEEN},
     wait,
 };
+use tsutsumi_model::{ControlId, ControlState};
 
 #[test]
 fn a_corefile_that_coredns_refuses_is_told_and_left_alone() -> Result<()> {
@@ -47,7 +48,9 @@ fn a_corefile_that_coredns_refuses_is_told_and_left_alone() -> Result<()> {
 fn two_reverts_end_the_writing_and_a_new_generation_starts_again() -> Result<()> {
     let name = "foreign-twice";
     scenario::run(From::Installed, async |s| {
-        s.ready(&policy::enforcing(name)).await?;
+        let mut rarely = policy::enforcing(name);
+        rarely["spec"]["verification"]["interval"] = "1h".into();
+        s.ready(&rarely).await?;
         s.cluster
             .write_corefile(corefile::KUBEADM, "argo-of-the-town")
             .await?;
@@ -74,6 +77,11 @@ fn two_reverts_end_the_writing_and_a_new_generation_starts_again() -> Result<()>
             s.cluster.corefile().await? == corefile::KUBEADM,
             "the second revert was fought"
         );
+        // The pods load the foreign text some time after the round that its coming set off.
+        s.reaches(name, "seen open again", SEEN, |policy| {
+            policy::came_to(policy, ControlId::Dns01, ControlState::Fail)
+        })
+        .await?;
 
         let mut changed = policy::enforcing(name);
         changed["spec"]["udp"]["maxMessageBytes"] = 1200.into();

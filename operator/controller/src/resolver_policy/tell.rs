@@ -17,8 +17,8 @@ use crate::runtime::writer::Writer;
 struct News {
     type_: EventType,
     reason: Reason,
-    /// What was done, in one word.
-    action: &'static str,
+    /// What was done, in one word. Events of one reason and action are counted together and show the first note.
+    action: String,
     note: String,
 }
 
@@ -39,13 +39,13 @@ pub(super) async fn tell(ctx: &Ctx, writer: &Writer, policy: &ResolverPolicy, sa
             "{note}"
         );
         ctx.events
-            .publish(writer, &about, type_, reason, action, &note)
+            .publish(writer, &about, type_, reason, &action, &note)
             .await;
     }
 }
 
 fn news(before: Option<&ResolverPolicyStatus>, said: &ResolverPolicyStatus) -> Vec<News> {
-    let warning = |reason, action, note| News {
+    let warning = |reason, action: String, note| News {
         type_: EventType::Warning,
         reason,
         action,
@@ -55,7 +55,7 @@ fn news(before: Option<&ResolverPolicyStatus>, said: &ResolverPolicyStatus) -> V
     if let Some((reason, message)) =
         stalled(said).filter(|now| before.and_then(stalled).as_ref() != Some(now))
     {
-        news.push(warning(reason, "Stop", message));
+        news.push(warning(reason, "Stop".to_owned(), message));
     }
     for control in said
         .controls
@@ -64,8 +64,12 @@ fn news(before: Option<&ResolverPolicyStatus>, said: &ResolverPolicyStatus) -> V
     {
         let mut known = before.into_iter().flat_map(|status| &status.controls);
         if !known.any(|old| old.id == control.id && old.state == control.state) {
-            let note = format!("{}: {}", control.id, control.message);
-            news.push(warning(Reason::ControlsFailed, "Verify", note));
+            let note = format!("{}: {}. {}", control.id, control.observed, control.message);
+            news.push(warning(
+                Reason::ControlsFailed,
+                format!("Verify{}", control.id),
+                note,
+            ));
         }
     }
     news
@@ -94,7 +98,7 @@ fn step(before: Option<&ResolverPolicyStatus>, said: &ResolverPolicyStatus) -> O
     Some(News {
         type_: EventType::Normal,
         reason,
-        action,
+        action: action.to_owned(),
         note,
     })
 }
@@ -131,10 +135,7 @@ mod tests {
         .unwrap()
     }
 
-    fn told(
-        before: Option<&ResolverPolicyStatus>,
-        said: &ResolverPolicyStatus,
-    ) -> Vec<(Reason, &'static str)> {
+    fn told(before: Option<&ResolverPolicyStatus>, said: &ResolverPolicyStatus) -> Vec<(Reason, String)> {
         news(before, said)
             .into_iter()
             .map(|news| (news.reason, news.action))
@@ -146,11 +147,17 @@ mod tests {
         let written = status("Written", None, "Fail");
         assert_eq!(
             told(None, &written),
-            [(Reason::RollingOut, "Write"), (Reason::ControlsFailed, "Verify")]
+            [
+                (Reason::RollingOut, "Write".to_owned()),
+                (Reason::ControlsFailed, "VerifyDNS-01".to_owned())
+            ]
         );
         assert_eq!(told(Some(&written), &written), []);
         let settled = status("Settled", None, "Pass");
-        assert_eq!(told(Some(&written), &settled), [(Reason::Loaded, "Confirm")]);
+        assert_eq!(
+            told(Some(&written), &settled),
+            [(Reason::Loaded, "Confirm".to_owned())]
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub(super) struct Request {
     validity: Duration,
     /// The change that is in force; results from before it do not speak of it.
     epoch: String,
+    /// The live text, as a hash: whoever changed it, what was seen before says little.
+    live: u64,
 }
 
 /// What one round came to.
@@ -64,6 +66,8 @@ struct Task {
 
 /// Changes that come in bursts, such as pods that restart one by one, share a round.
 const SETTLING: Duration = Duration::from_secs(1);
+/// The shortest time between two rounds about the same.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What the policy wants to have verified; none without a target.
 pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout>) -> Option<Request> {
@@ -137,7 +141,23 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             .filter(|rollout| rollout.state == RolloutState::Settled)
             .map(|rollout| rollout.identity.clone())
             .unwrap_or_default(),
+        live: hash(target.corefile.as_deref().unwrap_or_default()),
     })
+}
+
+/// The same for the same text, within one process.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// How long to wait for the next round about something that has been so for `age`.
+///
+/// Pods load a text when kubelet and `reload` come to it, up to two minutes after it was written, so a round right after
+/// a change may still see what was before. Each pause is about as long as all that went before, up to the interval.
+fn pause(age: Duration, interval: Duration) -> Duration {
+    age.max(SOON).min(interval)
 }
 
 /// The ConfigMap that a person or a policy would change.
@@ -228,6 +248,7 @@ impl Verifier {
 
     async fn rounds(self, mut wanted: watch::Receiver<Request>, newest: Arc<Mutex<Option<Round>>>) {
         let mut refusals = Refusals::default();
+        let mut since = Instant::now();
         loop {
             let request = wanted.borrow_and_update().clone();
             let begun = Instant::now();
@@ -237,12 +258,13 @@ impl Verifier {
                 let _ = self.trigger.try_send(());
             }
             tokio::select! {
-                () = tokio::time::sleep_until(begun + request.interval) => {}
+                () = tokio::time::sleep_until(begun + pause(begun - since, request.interval)) => {}
                 changed = wanted.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     tokio::time::sleep(SETTLING).await;
+                    since = Instant::now();
                 }
             }
         }
@@ -328,4 +350,26 @@ fn version(observations: &[Observation]) -> Option<String> {
                 .and_then(|sample| sample.labels.get("version").cloned()),
             Saw::Answer(_) | Saw::Nothing(_) => None,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_just_changed_is_asked_again_soon_and_then_ever_more_rarely() {
+        let interval = Duration::from_mins(5);
+        let mut age = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let next = pause(age, interval);
+            pauses.push(next.as_secs());
+            age += next;
+        }
+        assert_eq!(pauses, [10, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(
+            pause(Duration::ZERO, Duration::from_secs(5)),
+            Duration::from_secs(5)
+        );
+    }
 }

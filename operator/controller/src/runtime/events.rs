@@ -36,7 +36,7 @@ impl Events {
         about: &ObjectReference,
         type_: EventType,
         reason: Reason,
-        action: &'static str,
+        action: &str,
         note: &str,
     ) {
         let event = Event {
