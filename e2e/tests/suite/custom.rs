@@ -35,7 +35,7 @@ fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
         s.cluster
             .make(&custom, json!({"metadata": {"name": CUSTOM}}))
             .await?;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         let ready = s.becomes_ready(name).await?;
         ensure!(
             ready
