@@ -11,6 +11,7 @@ mod dns_01;
 mod dns_02;
 mod dns_09;
 mod dns_12;
+mod edits;
 mod exposure;
 mod foreign;
 mod leader;
