@@ -2,6 +2,7 @@
 
 mod admission;
 mod away;
+mod by_hand;
 mod canary;
 mod circle;
 mod crashes;
