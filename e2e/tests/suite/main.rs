@@ -15,6 +15,7 @@ mod dns_12;
 mod edits;
 mod exposure;
 mod foreign;
+mod idle;
 mod leader;
 mod lifecycle;
 mod main_job;
