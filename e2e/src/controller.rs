@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -20,6 +21,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
+    between::Between,
     cluster::Cluster,
     install::{CONTROLLER, NAMESPACE},
     rig::{Rig, program},
@@ -34,6 +36,7 @@ pub const CRASHED: i32 = 70;
 #[derive(Debug)]
 pub struct Local {
     folder: TempDir,
+    config: Kubeconfig,
     arguments: Vec<String>,
 }
 
@@ -41,7 +44,7 @@ pub struct Local {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    log: std::path::PathBuf,
+    log: PathBuf,
 }
 
 impl Local {
@@ -91,9 +94,39 @@ impl Local {
             context.user = Some("controller".into());
         }
         let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("kubeconfig"), serde_json::to_string(&config)?)?;
-        kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-        Ok(Self { folder, arguments })
+        kube::Config::from_custom_kubeconfig(config.clone(), &KubeConfigOptions::default()).await?;
+        let local = Self {
+            folder,
+            config,
+            arguments,
+        };
+        local.keep("kubeconfig", &local.config)?;
+        Ok(local)
+    }
+
+    /// Lets the controller's requests that begin with `wanted` pass only one by one, as the test says.
+    ///
+    /// # Errors
+    /// If the way through does not open.
+    pub async fn through(&self, rig: &Rig, wanted: &'static str) -> Result<Between> {
+        let direct = self.keep("direct", &self.config)?;
+        let between = Between::open(rig, &direct, wanted).await?;
+        let mut config = self.config.clone();
+        for cluster in config
+            .clusters
+            .iter_mut()
+            .filter_map(|named| named.cluster.as_mut())
+        {
+            cluster.server = Some(format!("http://{}", between.address));
+        }
+        self.keep("kubeconfig", &config)?;
+        Ok(between)
+    }
+
+    fn keep(&self, name: &str, config: &Kubeconfig) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        fs::write(&path, serde_json::to_string(config)?)?;
+        Ok(path)
     }
 
     /// Starts the controller; with `crash_after` it ends after so many writes.

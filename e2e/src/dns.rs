@@ -58,6 +58,12 @@ impl Question {
         }
     }
 
+    /// For [`BIG`], offering 4,096 bytes.
+    #[must_use]
+    pub fn big() -> Self {
+        Self::a(BIG).offering(Some(4096))
+    }
+
     /// For every type of a name (RFC 8482).
     #[must_use]
     pub fn any(name: impl Into<String>) -> Self {

@@ -4,6 +4,7 @@
 //! operator's prober or its reading of a Corefile. A test waits for levels, with a deadline, and never for a time; it
 //! begins from the same cluster DNS whatever the one before it left ([`scenario`]). One cluster, one test at a time.
 
+pub mod between;
 pub mod cluster;
 pub mod controller;
 pub mod corefile;

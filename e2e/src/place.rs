@@ -5,7 +5,11 @@
 use std::{fs::File, os::fd::AsFd, path::PathBuf, thread};
 
 use anyhow::{Context, Result, anyhow};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::process;
 
 /// A network namespace of this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,6 +35,18 @@ impl Place {
             name: name.to_owned(),
             namespace: Some(PathBuf::from("/run/netns").join(name)),
         }
+    }
+
+    /// Where a running pod's sockets are; every container of a pod has the same network.
+    ///
+    /// # Errors
+    /// If the pod has no process on this machine.
+    pub fn of_pod(pod: &Pod) -> Result<Self> {
+        let process = process::of_pod(pod, |_| true)?;
+        Ok(Self {
+            name: format!("pod {}", pod.name_any()),
+            namespace: Some(PathBuf::from(format!("/proc/{process}/ns/net"))),
+        })
     }
 
     /// Runs `work` in this place, on a thread of its own, and waits for it.

@@ -1,10 +1,24 @@
 //! Cluster DNS as an installer leaves it, from the rig's own manifests: the suite changes platforms on one cluster.
 
-use std::{fs, io::Write as _, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
-use kube::{ResourceExt as _, api::DeleteParams};
+use kube::{
+    ResourceExt as _,
+    api::DeleteParams,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use tokio::task::JoinHandle;
 
 use crate::{
     cluster::{Cluster, DNS, DNS_NAMESPACE},
@@ -86,6 +100,59 @@ pub async fn present(cluster: &Cluster) -> Result<Platform> {
     Ok(if k3s { Platform::K3s } else { Platform::Kubeadm })
 }
 
+/// The platform at work: whenever its Corefile is not what it installed, it puts it back, as the add-on managers of k3s
+/// and AKS do. It stops with this value.
+#[derive(Debug)]
+pub struct Owner {
+    restored: Arc<AtomicU32>,
+    work: JoinHandle<Result<()>>,
+}
+
+impl Owner {
+    /// Takes the present Corefile for its own.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn start(cluster: &Cluster) -> Result<Self> {
+        let installed = cluster.corefile().await?;
+        let restored = Arc::new(AtomicU32::new(0));
+        let work = keep(cluster.clone(), installed, Arc::clone(&restored));
+        Ok(Self {
+            restored,
+            work: tokio::spawn(work),
+        })
+    }
+
+    /// How often it had to put its file back.
+    ///
+    /// # Errors
+    /// If it no longer works, so that nobody counts.
+    pub fn restored(&self) -> Result<u32> {
+        ensure!(!self.work.is_finished(), "the platform has stopped working");
+        Ok(self.restored.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+async fn keep(cluster: Cluster, installed: String, restored: Arc<AtomicU32>) -> Result<()> {
+    let seen = watcher::watch_object(cluster.within::<ConfigMap>(DNS_NAMESPACE), DNS).default_backoff();
+    pin_mut!(seen);
+    while let Some(seen) = seen.next().await {
+        let Ok(seen) = seen else { continue };
+        let text = seen.and_then(|config_map| config_map.data?.remove("Corefile"));
+        if text.as_ref() != Some(&installed) {
+            cluster.write_corefile(&installed, "deploy@node1").await?;
+            restored.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    Ok(())
+}
+
 /// The rig's manifest and the suite's fixture must be one text, or tests would begin from another DNS than users.
 ///
 /// # Errors
@@ -103,7 +170,7 @@ pub fn fixture_is_the_rigs() -> Result<()> {
         })
         .collect();
     let indented = indented.concat().replace("reload 2s 1s", "{reload}");
-    anyhow::ensure!(
+    ensure!(
         text.contains(&indented),
         "the Corefile of kubeadm.yaml is not corefile::KUBEADM"
     );

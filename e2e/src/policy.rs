@@ -27,6 +27,22 @@ pub fn enforcing(name: &str) -> Value {
     })
 }
 
+/// The same policy, which puts back what stood there before when it is deleted.
+#[must_use]
+pub fn restoring(name: &str) -> Value {
+    let mut policy = enforcing(name);
+    policy["spec"]["onDelete"] = "Restore".into();
+    policy
+}
+
+/// The same policy with another limit for messages over UDP, in bytes.
+#[must_use]
+pub fn limiting(name: &str, bytes: u16) -> Value {
+    let mut policy = enforcing(name);
+    policy["spec"]["udp"]["maxMessageBytes"] = bytes.into();
+    policy
+}
+
 /// The same policy, only told and not written.
 #[must_use]
 pub fn auditing(name: &str) -> Value {

@@ -1,4 +1,5 @@
-//! Pods stopped in their tracks: their process still exists, holds its sockets and answers nobody.
+//! The processes of pods, as the node sees them, and pods stopped in their tracks: their process still exists, holds its
+//! sockets and answers nobody.
 //!
 //! A cluster cannot be asked to do this, so the suite does it to the process on the node. It goes on with the value.
 
@@ -24,13 +25,7 @@ impl Stopped {
     /// If the pod has no such process on this machine.
     pub async fn dns_pod(cluster: &Cluster, pod: &str) -> Result<Self> {
         let pod = cluster.within::<Pod>(DNS_NAMESPACE).get(pod).await?;
-        let uid = pod.uid().context("a pod has a uid")?;
-        let process = processes().find(|pid| {
-            let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            read("comm").trim() == "coredns" && read("cgroup").contains(&uid)
-        });
-        let process =
-            process.with_context(|| format!("no process on this machine belongs to {}", pod.name_any()))?;
+        let process = of_pod(&pod, |program| program == "coredns")?;
         signal("STOP", process)?;
         Ok(Self(process))
     }
@@ -41,6 +36,19 @@ impl Drop for Stopped {
         // Kubernetes may have ended it meanwhile.
         let _ = signal("CONT", self.0);
     }
+}
+
+/// A process of a pod, by the name of its program.
+///
+/// # Errors
+/// If there is none on this machine.
+pub fn of_pod(pod: &Pod, is_wanted: impl Fn(&str) -> bool) -> Result<u32> {
+    let uid = pod.uid().context("a pod has a uid")?;
+    let found = processes().find(|pid| {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        read("cgroup").contains(&uid) && is_wanted(read("comm").trim())
+    });
+    found.with_context(|| format!("no process on this machine belongs to {}", pod.name_any()))
 }
 
 fn processes() -> impl Iterator<Item = u32> {

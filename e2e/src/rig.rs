@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail};
 
 /// The address of the cluster's DNS Service, as every pod has it in its `resolv.conf`.
 pub const DNS_SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 53);
+/// The image of a process that does nothing, which the rig loads for its own use.
+pub const PAUSE: &str = "e2e.local/pause:1";
 /// Where the outside prober listens; not where the demonstration's does, which may still run.
 pub const PROBER_PORT: u16 = 18_443;
 
@@ -48,6 +50,19 @@ impl Rig {
             kubectl: fact("TSUTSUMI_KUBECTL")?.into(),
             kubeconfig: fact("KUBECONFIG")?.into(),
         })
+    }
+
+    /// Runs a line as a person would who has `kubectl` and an administrator's kubeconfig.
+    ///
+    /// # Errors
+    /// If it fails; the message holds what it said.
+    pub fn shell(&self, line: &str) -> Result<String> {
+        let programs = self.kubectl.parent().context("kubectl lies in a folder")?;
+        let others = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths(std::iter::once(programs.to_owned()).chain(env::split_paths(&others)))?;
+        let mut shell = Command::new("sh");
+        shell.env("KUBECONFIG", &self.kubeconfig).env("PATH", path);
+        output(shell.args(["-euc", line]))
     }
 
     /// Makes one more CoreDNS release available to pods and returns its image.

@@ -1,17 +1,16 @@
 //! One test at a time on one cluster: each begins from the same cluster DNS, and one that fails shows what it saw.
 
 mod begin;
+mod wire;
 
 use std::{
-    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use hickory_proto::op::ResponseCode;
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::LogParams;
+use kube::api::{DeleteParams, LogParams};
 use serde_json::Value;
 use tsutsumi_api::{
     ResolverPolicy,
@@ -20,17 +19,7 @@ use tsutsumi_api::{
 };
 use tsutsumi_model::{ControlId, ControlState};
 
-use crate::{
-    cluster::Cluster,
-    dns::{API, Answer, Question, Seen, TRANSPORTS, ask, fresh_name},
-    install::NAMESPACE,
-    outside::Prober,
-    place::Place,
-    policy,
-    rig::{DNS_SERVICE, Rig},
-    steady::Steady,
-    wait,
-};
+use crate::{cluster::Cluster, install::NAMESPACE, outside::Prober, place::Place, policy, rig::Rig, wait};
 
 /// How long it may take from a policy to `Ready`: canaries, kubelet's sync, `reload`, a round of probes.
 pub const READY: Duration = Duration::from_secs(150);
@@ -176,118 +165,37 @@ impl Scenario {
             .context("it was there")
     }
 
-    /// A client inside that keeps asking the DNS Service.
-    #[must_use]
-    pub fn keep_asking(&self) -> Steady {
-        Steady::start(&Place::node(), DNS_SERVICE)
-    }
-
-    /// Every address where somebody outside can reach cluster DNS: the node's port, and the pods themselves.
+    /// Waits for the end of a round of probes that has not been told yet.
     ///
     /// # Errors
-    /// If the pods cannot be listed.
-    pub async fn outside_addresses(&self) -> Result<Vec<SocketAddr>> {
-        let pods = self.cluster.dns_pods().await?;
-        let pods = pods.iter().map(|pod| SocketAddr::new(pod.address, 53));
-        Ok(std::iter::once(self.rig.node_port).chain(pods).collect())
+    /// If none ends in time.
+    pub async fn next_round(&self, name: &str) -> Result<ResolverPolicy> {
+        let checked = |policy: &ResolverPolicy| {
+            policy::control(policy, ControlId::Dns01).map(|control| control.checked_at.0)
+        };
+        let before = checked(&self.cluster.policies().get(name).await?);
+        self.reaches(name, "probed again", SEEN, |policy| checked(policy) > before)
+            .await
     }
 
-    /// Asks from outside.
+    /// Deletes a policy and waits until it is gone.
     ///
     /// # Errors
-    /// If the question cannot be asked.
-    pub fn ask_outside(&self, server: SocketAddr, question: &Question) -> Result<Seen> {
-        ask(&self.outside, server, question)
-    }
-
-    /// Asks from the node.
-    ///
-    /// # Errors
-    /// If the question cannot be asked, or nobody answers.
-    pub fn ask_inside(&self, server: SocketAddr, question: &Question) -> Result<Answer> {
-        ask(&Place::node(), server, question)?
-            .with_context(|| format!("nobody at {server} answers {question}"))
-    }
-
-    /// Everything that somebody outside can try, at every address, after the names were warmed from inside.
-    ///
-    /// # Errors
-    /// If the questions cannot be asked.
-    pub async fn try_from_outside(&self) -> Result<Vec<(SocketAddr, Question, Seen)>> {
-        let mut tried = Vec::new();
-        let warmed = fresh_name();
-        for server in self.outside_addresses().await? {
-            for transport in TRANSPORTS {
-                self.ask_inside(server, &Question::a(&warmed).over(transport))?;
-                let questions = [
-                    Question::a(&warmed),
-                    Question::a(fresh_name()),
-                    Question::a(API),
-                    Question::any(API),
-                    Question::chaos(),
-                ];
-                for question in questions {
-                    let question = question.over(transport);
-                    let seen = self.ask_outside(server, &question)?;
-                    tried.push((server, question, seen));
-                }
-            }
-        }
-        Ok(tried)
-    }
-
-    /// Fails unless the client outside is refused everywhere.
-    ///
-    /// # Errors
-    /// If something is answered, or is met by silence where a refusal was asked for.
-    pub async fn outside_is_refused(&self) -> Result<()> {
-        for (server, question, seen) in self.try_from_outside().await? {
-            ensure!(
-                seen.as_ref()
-                    .is_some_and(|answer| answer.code == ResponseCode::Refused && answer.records == 0),
-                "from outside, {server} to {question}: REFUSED was expected, {seen:?} came"
-            );
-        }
+    /// If it is not there, or stays.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let policies = self.cluster.policies();
+        policies.delete(name, &DeleteParams::default()).await?;
+        wait::object(&policies, name, "gone", READY, |found| found.is_none()).await?;
         Ok(())
     }
 
-    /// Fails unless the client outside gets answers everywhere: an open resolver.
+    /// Ends every controller and starts one anew, which knows only what the cluster says.
     ///
     /// # Errors
-    /// If one address does not answer.
-    pub async fn outside_is_answered(&self) -> Result<()> {
-        for server in self.outside_addresses().await? {
-            for transport in TRANSPORTS {
-                let seen = self.ask_outside(server, &Question::a(fresh_name()).over(transport))?;
-                ensure!(
-                    seen.as_ref()
-                        .is_some_and(|answer| answer.code == ResponseCode::NoError && answer.records > 0),
-                    "from outside, {server} over {transport} should still answer, and {seen:?} came"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Fails unless every DNS pod answers with this identity, or with none.
-    ///
-    /// # Errors
-    /// If one does not.
-    pub async fn pods_show(&self, identity: Option<&str>) -> Result<()> {
-        for pod in self.cluster.dns_pods().await? {
-            for transport in TRANSPORTS {
-                let server = SocketAddr::new(pod.address, 53);
-                let answer = self.ask_inside(server, &Question::a(API).over(transport))?;
-                if answer.nsid.as_deref() != identity {
-                    bail!(
-                        "pod {} shows {:?} over {transport}, not {identity:?}",
-                        pod.name,
-                        answer.nsid
-                    );
-                }
-            }
-        }
-        Ok(())
+    /// If it does not come up.
+    pub async fn restart_controller(&self) -> Result<()> {
+        self.cluster.scale_controller(0).await?;
+        self.cluster.scale_controller(1).await
     }
 
     /// Prints what a person would look at first.

@@ -176,12 +176,15 @@ async fn once(server: SocketAddr, query: &[u8]) -> std::io::Result<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
-    /// A server that answers every second question.
-    fn half_a_server() -> SocketAddr {
+    /// A server that answers every second question, and tells of each that it got.
+    fn half_a_server() -> (SocketAddr, mpsc::Receiver<()>) {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
+        let (tell, told) = mpsc::channel();
         thread::spawn(move || {
             let mut buffer = [0; 512];
             for number in 0_u32.. {
@@ -192,18 +195,19 @@ mod tests {
                 if number.is_multiple_of(2) {
                     let _ = socket.send_to(&buffer[..length], from);
                 }
+                let _ = tell.send(());
             }
         });
-        address
+        (address, told)
     }
 
     #[test]
     fn what_nobody_answers_is_lost() {
-        let server = half_a_server();
+        let (server, told) = half_a_server();
         let client = Steady::start(&Place::node(), server);
-        thread::sleep(EVERY * 10);
+        assert_eq!(told.iter().take(11).count(), 11);
         let tally = client.finish().unwrap();
-        assert!(tally.asked >= 5, "{tally:?}");
+        assert!(tally.asked >= 10, "{tally:?}");
         // The first answer began the count, so it is every second question from the first on that is lost.
         assert_eq!(
             u64::try_from(tally.lost.len()).unwrap(),

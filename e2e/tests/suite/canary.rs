@@ -17,7 +17,7 @@ fn a_candidate_that_does_not_load_is_never_written() -> Result<()> {
     scenario::run(From::Installed, async |s| {
         s.cluster.fault(Some(Fault::Canary)).await?;
         let before = s.cluster.dns_config().await?.metadata.resource_version;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         let told = s
             .says(name, ConditionType::Stalled, "True", Reason::CanaryFailed)

@@ -30,7 +30,7 @@ fn a_crash_after_each_write_ends_where_none_does() -> Result<()> {
     scenario::run(From::Installed, async |s| {
         s.cluster.scale_controller(0).await?;
         let local = Local::prepare(&s.rig, &s.cluster).await?;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         let wanted = {
             let _running = local.start(None)?;
             settles(s, "crash-0").await.context("without a crash")?

@@ -1,5 +1,5 @@
 //! A platform that owns the Corefile and imports `coredns-custom`: only that ConfigMap is written, and only once it is
-//! there. The rig's stand-in for k3s has its Corefile, labels and mounts.
+//! there. The rig's stand-in for k3s has its Corefile, labels and mounts, and somebody who restores them.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -7,9 +7,10 @@ use serde_json::json;
 use tsutsumi_api::conditions::{ConditionType, Reason};
 use tsutsumi_e2e::{
     cluster::DNS_NAMESPACE,
-    platform::{self, CUSTOM, Platform},
+    platform::{self, CUSTOM, Owner, Platform},
     policy,
-    scenario::{self, From},
+    scenario::{self, From, READY},
+    wait,
 };
 
 #[test]
@@ -19,6 +20,19 @@ fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
         let image = s.original_image().await?;
         platform::install(&s.rig, &s.cluster, Platform::K3s, &image).await?;
         let main = s.cluster.corefile().await?;
+        let owner = Owner::start(&s.cluster).await?;
+        s.cluster
+            .write_corefile(&main.replace("cache 30 {", "cache 45 {"), "kubectl-edit")
+            .await?;
+        wait::until("the platform restores its own file", READY, async || {
+            let restored = owner.restored()?;
+            ensure!(
+                restored == 1 && s.cluster.corefile().await? == main,
+                "it was restored {restored} times"
+            );
+            Ok(())
+        })
+        .await?;
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         let told = s
             .says(name, ConditionType::Programmed, "False", Reason::Unsupported)
@@ -35,7 +49,7 @@ fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
         s.cluster
             .make(&custom, json!({"metadata": {"name": CUSTOM}}))
             .await?;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         let ready = s.becomes_ready(name).await?;
         ensure!(
             ready
@@ -44,16 +58,35 @@ fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
                 .is_some_and(|target| target.platform.eq_ignore_ascii_case("k3s"))
         );
         s.outside_is_refused().await?;
+        let rules = async || -> Result<_> {
+            let data = custom.get(CUSTOM).await?.data.context("nothing was written")?;
+            let ours = |(key, text): (&String, &String)| key.ends_with(".override") && text.contains("acl");
+            ensure!(data.iter().any(ours), "{data:?}");
+            Ok(data)
+        };
+        let written = rules().await?;
+
+        // What an upgrade of the platform does: everything of its own is applied anew.
+        s.cluster
+            .write_corefile(&format!("{main}# another release\n"), "deploy@node1")
+            .await?;
+        wait::until("the platform restores its file again", READY, async || {
+            ensure!(
+                owner.restored()? == 2 && s.cluster.corefile().await? == main,
+                "it does not"
+            );
+            Ok(())
+        })
+        .await?;
+        s.next_round(name).await?;
+        s.becomes_ready(name).await?;
+        s.outside_is_refused().await?;
         client.lost_nothing()?;
+        ensure!(rules().await? == written, "our rules did not survive");
+        let restored = owner.restored()?;
         ensure!(
-            s.cluster.corefile().await? == main,
-            "the platform's own file was written"
-        );
-        let data = custom.get(CUSTOM).await?.data.context("nothing was written")?;
-        ensure!(
-            data.iter()
-                .any(|(key, text)| key.ends_with(".override") && text.contains("acl")),
-            "{data:?}"
+            restored == 2 && s.cluster.corefile().await? == main,
+            "the platform's own file was written {restored} times, and twice by this test"
         );
         Ok(())
     })

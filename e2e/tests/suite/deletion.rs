@@ -1,7 +1,6 @@
 //! A policy that goes loosens nothing, unless it was told to put back what stood there.
 
 use anyhow::{Result, ensure};
-use kube::api::DeleteParams;
 use tsutsumi_e2e::{
     corefile, policy,
     scenario::{self, From, READY},
@@ -14,17 +13,9 @@ fn keep_leaves_everything_in_force() -> Result<()> {
     scenario::run(From::Installed, async |s| {
         s.ready(&policy::enforcing(name)).await?;
         let before = s.cluster.dns_config().await?.metadata.resource_version;
-        s.cluster
-            .policies()
-            .delete(name, &DeleteParams::default())
-            .await?;
-        wait::object(&s.cluster.policies(), name, "gone", READY, |found| {
-            found.is_none()
-        })
-        .await?;
+        s.delete(name).await?;
         // A restarted controller has forgotten why the text is there; it must leave it all the same.
-        s.cluster.scale_controller(0).await?;
-        s.cluster.scale_controller(1).await?;
+        s.restart_controller().await?;
         let after = s.cluster.dns_config().await?.metadata.resource_version;
         ensure!(
             before == after,
@@ -38,18 +29,9 @@ fn keep_leaves_everything_in_force() -> Result<()> {
 fn restore_puts_the_original_back_byte_by_byte() -> Result<()> {
     let name = "delete-restore";
     scenario::run(From::Installed, async |s| {
-        let mut restoring = policy::enforcing(name);
-        restoring["spec"]["onDelete"] = "Restore".into();
-        s.ready(&restoring).await?;
-        let client = s.keep_asking();
-        s.cluster
-            .policies()
-            .delete(name, &DeleteParams::default())
-            .await?;
-        wait::object(&s.cluster.policies(), name, "gone", READY, |found| {
-            found.is_none()
-        })
-        .await?;
+        s.ready(&policy::restoring(name)).await?;
+        let client = s.keep_asking().await?;
+        s.delete(name).await?;
         let text = s.cluster.corefile().await?;
         ensure!(
             text == corefile::KUBEADM,
@@ -69,22 +51,13 @@ fn restore_puts_the_original_back_byte_by_byte() -> Result<()> {
 fn restore_leaves_what_others_changed_since() -> Result<()> {
     let name = "delete-restore-changed";
     scenario::run(From::Installed, async |s| {
-        let mut restoring = policy::enforcing(name);
-        restoring["spec"]["onDelete"] = "Restore".into();
-        s.ready(&restoring).await?;
+        s.ready(&policy::restoring(name)).await?;
         let text = s.cluster.corefile().await?;
         s.cluster
             .write_corefile(&text.replace("cache 30 {", "cache 45 {"), "kubectl-edit")
             .await?;
         s.becomes_ready(name).await?;
-        s.cluster
-            .policies()
-            .delete(name, &DeleteParams::default())
-            .await?;
-        wait::object(&s.cluster.policies(), name, "gone", READY, |found| {
-            found.is_none()
-        })
-        .await?;
+        s.delete(name).await?;
         let (text, wanted) = (
             s.cluster.corefile().await?,
             corefile::KUBEADM.replace("cache 30 {", "cache 45 {"),

@@ -1,11 +1,9 @@
 //! `DNS-02`: answers stay within 1,232 bytes over UDP, measured on the wire.
 
-use std::net::SocketAddr;
-
 use anyhow::{Result, ensure};
 use hickory_proto::op::ResponseCode;
 use tsutsumi_e2e::{
-    dns::{BIG, Question},
+    dns::Question,
     scenario::{self, From, Scenario},
 };
 use tsutsumi_model::{ControlId, Transport};
@@ -27,39 +25,28 @@ fn a_big_answer_is_cut_and_complete_over_tcp() -> Result<()> {
 }
 
 async fn datagrams_are_big(s: &Scenario) -> Result<()> {
-    for pod in s.cluster.dns_pods().await? {
-        let answer = s.ask_inside(
-            SocketAddr::new(pod.address, 53),
-            &Question::a(BIG).offering(Some(4096)),
-        )?;
-        ensure!(
-            answer.bytes > 1232 && !answer.truncated,
-            "pod {}: {answer:?}",
-            pod.name
-        );
+    for (pod, answer) in s.ask_pods(&Question::big()).await? {
+        ensure!(answer.bytes > 1232 && !answer.truncated, "pod {pod}: {answer:?}");
     }
     Ok(())
 }
 
 async fn datagrams_are_small(s: &Scenario) -> Result<()> {
-    for pod in s.cluster.dns_pods().await? {
-        let server = SocketAddr::new(pod.address, 53);
-        for (offered, most) in [(Some(4096), 1232), (Some(1232), 1232), (None, 512)] {
-            let answer = s.ask_inside(server, &Question::a(BIG).offering(offered))?;
+    for (offered, most) in [(Some(4096), 1232), (Some(1232), 1232), (None, 512)] {
+        for (pod, answer) in s.ask_pods(&Question::big().offering(offered)).await? {
             ensure!(
                 answer.bytes <= most && answer.truncated,
-                "pod {}, {offered:?} offered: {answer:?}",
-                pod.name
+                "pod {pod}, {offered:?} offered: {answer:?}"
             );
         }
-        let whole = s.ask_inside(server, &Question::a(BIG).over(Transport::Tcp))?;
+    }
+    for (pod, whole) in s.ask_pods(&Question::big().over(Transport::Tcp)).await? {
         ensure!(
             whole.code == ResponseCode::NoError
                 && whole.records == 120
                 && !whole.truncated
                 && whole.bytes > 1232,
-            "pod {} over TCP: {whole:?}",
-            pod.name
+            "pod {pod} over TCP: {whole:?}"
         );
     }
     Ok(())

@@ -1,11 +1,9 @@
 //! `DNS-09`: no amplification, neither by ANY nor by the big answer.
 
-use std::net::SocketAddr;
-
 use anyhow::{Result, ensure};
 use hickory_proto::op::ResponseCode;
 use tsutsumi_e2e::{
-    dns::{BIG, Question, TRANSPORTS, fresh_name},
+    dns::{Question, TRANSPORTS, fresh_name},
     scenario::{self, From, Scenario},
 };
 use tsutsumi_model::ControlId;
@@ -26,47 +24,41 @@ fn a_forged_question_gains_little() -> Result<()> {
     })
 }
 
-/// The size of the big answer over UDP, as a multiple of its question.
-fn factor(s: &Scenario, server: SocketAddr) -> Result<usize> {
-    let question = Question::a(BIG).offering(Some(4096));
-    let asked = question.encode(0)?.len();
-    Ok(s.ask_inside(server, &question)?.bytes / asked)
+/// The size of each pod's big answer over UDP, as a multiple of its question.
+async fn factors(s: &Scenario) -> Result<Vec<(String, usize)>> {
+    let asked = Question::big().encode(0)?.len();
+    let answers = s.ask_pods(&Question::big()).await?;
+    Ok(answers
+        .into_iter()
+        .map(|(pod, answer)| (pod, answer.bytes / asked))
+        .collect())
 }
 
 async fn answers_amplify(s: &Scenario) -> Result<()> {
-    for pod in s.cluster.dns_pods().await? {
-        let server = SocketAddr::new(pod.address, 53);
-        let factor = factor(s, server)?;
+    for (pod, factor) in factors(s).await? {
         ensure!(
             factor >= 30,
-            "pod {} answers with {factor} times the question only",
-            pod.name
+            "pod {pod} answers with {factor} times the question only"
         );
-        let any = s.ask_inside(server, &Question::any(fresh_name()))?;
+    }
+    for (pod, any) in s.ask_pods(&Question::any(fresh_name())).await? {
         ensure!(
             any.records > 0,
-            "pod {} should hand out what its upstream has for ANY: {any:?}",
-            pod.name
+            "pod {pod} should hand out what its upstream has for ANY: {any:?}"
         );
     }
     Ok(())
 }
 
 async fn answers_do_not_amplify(s: &Scenario) -> Result<()> {
-    for pod in s.cluster.dns_pods().await? {
-        let server = SocketAddr::new(pod.address, 53);
-        let factor = factor(s, server)?;
-        ensure!(
-            factor < 30,
-            "pod {} answers with {factor} times the question",
-            pod.name
-        );
-        for transport in TRANSPORTS {
-            let any = s.ask_inside(server, &Question::any(fresh_name()).over(transport))?;
+    for (pod, factor) in factors(s).await? {
+        ensure!(factor < 30, "pod {pod} answers with {factor} times the question");
+    }
+    for transport in TRANSPORTS {
+        for (pod, any) in s.ask_pods(&Question::any(fresh_name()).over(transport)).await? {
             ensure!(
                 any.code == ResponseCode::NoError && any.records == 0,
-                "pod {} to ANY over {transport}: {any:?}",
-                pod.name
+                "pod {pod} to ANY over {transport}: {any:?}"
             );
         }
     }

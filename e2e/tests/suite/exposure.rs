@@ -1,7 +1,5 @@
 //! Ways in that hide who asks: `acl` sees the node instead of the client, so nothing in the Corefile can help.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use hickory_proto::op::ResponseCode;
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
@@ -12,7 +10,6 @@ use tsutsumi_e2e::{
     cluster::DNS_NAMESPACE,
     dns::{Question, fresh_name},
     policy,
-    rig::output,
     scenario::{self, From, Scenario},
     wait,
 };
@@ -114,11 +111,5 @@ fn run_cure(s: &Scenario, message: &str) -> Result<()> {
         .split('`')
         .find(|part| part.starts_with("kubectl ") && part.contains("externalTrafficPolicy"))
         .with_context(|| format!("no command cures the Service in: {message}"))?;
-    let cure = cure.replacen("kubectl", &s.rig.kubectl.display().to_string(), 1);
-    output(
-        Command::new("sh")
-            .env("KUBECONFIG", &s.rig.kubeconfig)
-            .args(["-c", &cure]),
-    )?;
-    Ok(())
+    s.rig.shell(cure).map(drop)
 }

@@ -19,7 +19,7 @@ fn a_corefile_that_coredns_refuses_is_told_and_left_alone() -> Result<()> {
     let name = "foreign-bad";
     scenario::run(From::Installed, async |s| {
         let bad = corefile::KUBEADM.replacen("    ready\n", "    ready\n    import a b c\n", 1);
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         s.cluster.write_corefile(&bad, "kubectl-edit").await?;
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         let told = s
@@ -83,9 +83,9 @@ fn two_reverts_end_the_writing_and_a_new_generation_starts_again() -> Result<()>
         })
         .await?;
 
-        let mut changed = policy::enforcing(name);
-        changed["spec"]["udp"]["maxMessageBytes"] = 1200.into();
-        s.ready(&changed).await.context("a new generation starts again")?;
+        s.ready(&policy::limiting(name, 1200))
+            .await
+            .context("a new generation starts again")?;
         Ok(())
     })
 }

@@ -17,7 +17,7 @@ fn a_killed_leader_is_followed_by_the_one_that_stood_by() -> Result<()> {
     scenario::run(From::Installed, async |s| {
         s.cluster.scale_controller(2).await?;
         let first = s.cluster.leader().await?.context("somebody leads")?;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         wait::until("the roll-out is under way", READY, async || {
             ensure!(

@@ -2,12 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, api::DeleteParams};
+use kube::Api;
 use tsutsumi_api::conditions::ConditionType;
 use tsutsumi_e2e::{
     install, policy,
-    scenario::{self, From, READY},
-    wait,
+    scenario::{self, From},
 };
 
 #[test]
@@ -17,7 +16,7 @@ fn an_upgrade_changes_nothing_in_cluster_dns() -> Result<()> {
         s.ready(&policy::enforcing(name)).await?;
         install::test(&s.rig)?;
         let before = s.cluster.dns_config().await?.metadata.resource_version;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         let mut values = install::values(&s.rig);
         values["controller"]["podLabels"]["town.example/upgraded"] = "yes".into();
         values["controller"]["replicas"] = 2.into();
@@ -41,15 +40,13 @@ fn an_upgrade_changes_nothing_in_cluster_dns() -> Result<()> {
 fn an_uninstall_leaves_dns_working_and_nothing_hanging() -> Result<()> {
     let name = "lifecycle-uninstall";
     scenario::run(From::Installed, async |s| {
-        let mut restoring = policy::enforcing(name);
-        restoring["spec"]["onDelete"] = "Restore".into();
-        let ready = s.ready(&restoring).await?;
+        let ready = s.ready(&policy::restoring(name)).await?;
         ensure!(
             ready.metadata.finalizers.is_some_and(|list| !list.is_empty()),
             "Restore needs a finalizer"
         );
         let before = s.cluster.corefile().await?;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         install::uninstall(&s.rig, true)?;
         let crds: Api<CustomResourceDefinition> = Api::all(s.cluster.client.clone());
         crds.get("resolverpolicies.tsutsumi.dev")
@@ -71,14 +68,6 @@ fn an_uninstall_leaves_dns_working_and_nothing_hanging() -> Result<()> {
         );
         s.outside_is_refused().await?;
         client.lost_nothing()?;
-        s.cluster
-            .policies()
-            .delete(name, &DeleteParams::default())
-            .await?;
-        wait::object(&s.cluster.policies(), name, "gone", READY, |found| {
-            found.is_none()
-        })
-        .await?;
-        Ok(())
+        s.delete(name).await
     })
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod away;
+mod by_hand;
 mod canary;
 mod circle;
 mod crashes;
@@ -11,8 +12,10 @@ mod dns_01;
 mod dns_02;
 mod dns_09;
 mod dns_12;
+mod edits;
 mod exposure;
 mod foreign;
+mod idle;
 mod leader;
 mod lifecycle;
 mod main_job;

@@ -21,7 +21,7 @@ fn an_open_resolver_is_closed_and_nobody_inside_notices() -> Result<()> {
 
         let example = std::fs::read_to_string(workspace().join("docs/examples/cluster-dns.yaml"))?;
         let example = serde_saphyr::from_str(&example)?;
-        let client = s.keep_asking();
+        let client = s.keep_asking().await?;
         let ready = s.ready(&example).await?;
         s.outside_is_refused().await?;
         let asked = client.lost_nothing()?;
@@ -44,8 +44,7 @@ fn an_open_resolver_is_closed_and_nobody_inside_notices() -> Result<()> {
 
         // A restarted controller reconciles from nothing: it must find that there is nothing to do.
         let before = s.cluster.dns_config().await?.metadata.resource_version;
-        s.cluster.scale_controller(0).await?;
-        s.cluster.scale_controller(1).await?;
+        s.restart_controller().await?;
         let checked = policy::control(&ready, ControlId::Dns01).map(|control| control.checked_at.0);
         s.reaches(
             "cluster-dns",

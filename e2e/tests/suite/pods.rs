@@ -6,6 +6,8 @@ use tsutsumi_api::{
     resolver_policy::RolloutState,
 };
 use tsutsumi_e2e::{
+    between::{Between, Held},
+    controller::Local,
     corefile, policy,
     process::Stopped,
     scenario::{self, From, READY},
@@ -72,15 +74,74 @@ fn a_pod_that_stops_answering_after_the_write_brings_the_saved_text_back_once() 
         drop(stopped);
 
         // Not tried again with the same text and image, also not by a controller that starts anew.
-        s.cluster.scale_controller(0).await?;
         let before = s.cluster.dns_config().await?.metadata.resource_version;
-        s.cluster.scale_controller(1).await?;
-        s.says(name, ConditionType::Programmed, "False", Reason::RolledBack)
-            .await?;
+        s.restart_controller().await?;
+        let later = s.next_round(name).await.context("the new controller is at work")?;
         ensure!(
-            s.cluster.dns_config().await?.metadata.resource_version == before,
-            "it was written again"
+            policy::rollout(&later) == Some(RolloutState::RolledBack)
+                && s.cluster.dns_config().await?.metadata.resource_version == before,
+            "it is tried again: {:?}",
+            later.status
         );
         Ok(())
     })
+}
+
+/// Somebody writes after the controller has decided to roll back and before its write arrives: the narrowest place that
+/// there is.
+#[test]
+fn an_edit_during_a_roll_back_survives() -> Result<()> {
+    let name = "pods-edit-during";
+    scenario::run(From::Installed, async |s| {
+        s.cluster.scale_controller(0).await?;
+        let local = Local::prepare(&s.rig, &s.cluster).await?;
+        let writes = "PATCH /api/v1/namespaces/kube-system/configmaps/coredns";
+        let mut between = local.through(&s.rig, writes).await?;
+        let _running = local.start(None)?;
+        let pod = s.cluster.dns_pods().await?.remove(0);
+        s.cluster.apply_policy(&policy::enforcing(name)).await?;
+        drop(next(&mut between).await.context("the candidate is written")?);
+        wait::until("the candidate is there", READY, async || {
+            ensure!(s.cluster.corefile().await? != corefile::KUBEADM, "it is not");
+            Ok(())
+        })
+        .await?;
+        let candidate = s.cluster.corefile().await?;
+
+        let stopped = Stopped::dns_pod(&s.cluster, &pod.name).await?;
+        let roll_back = next(&mut between).await.context("the saved text goes back")?;
+        let edited = candidate.replacen("    errors\n", "    log\n    errors\n", 1);
+        ensure!(
+            edited != candidate,
+            "there is no place for the edit in\n{candidate}"
+        );
+        s.cluster.write_corefile(&edited, "kubectl-edit").await?;
+        drop(roll_back);
+        s.reaches(name, "what came of the roll-back is told", READY, |policy| {
+            policy::rollout(policy) != Some(RolloutState::Written)
+        })
+        .await?;
+        ensure!(
+            s.cluster.corefile().await? == edited,
+            "the edit was written over:\n{}",
+            s.cluster.corefile().await?
+        );
+
+        // What was edited is another text, which is tried anew; that one is held too.
+        drop(next(&mut between).await.context("the edited text is hardened")?);
+        drop(stopped);
+        s.becomes_ready(name).await?;
+        let text = s.cluster.corefile().await?;
+        ensure!(
+            text.contains("    log\n") && text.matches("    acl {").count() == 1,
+            "the edit is lost, or our change is half there:\n{text}"
+        );
+        s.outside_is_refused().await
+    })
+}
+
+async fn next(between: &mut Between) -> Result<Held> {
+    tokio::time::timeout(READY, between.next())
+        .await
+        .context("the controller writes nothing")?
 }

@@ -20,15 +20,8 @@ use tsutsumi_e2e::{
 #[test]
 fn the_chart_s_rights_are_enough() -> Result<()> {
     scenario::run(From::Installed, async |s| {
-        let mut restoring = policy::enforcing("rights");
-        restoring["spec"]["onDelete"] = "Restore".into();
-        s.ready(&restoring).await?;
-        s.cluster
-            .policies()
-            .delete("rights", &kube::api::DeleteParams::default())
-            .await?;
-        let gone = |found: Option<&tsutsumi_api::ResolverPolicy>| found.is_none();
-        tsutsumi_e2e::wait::object(&s.cluster.policies(), "rights", "gone", scenario::READY, gone).await?;
+        s.ready(&policy::restoring("rights")).await?;
+        s.delete("rights").await?;
         for pod in s.cluster.controllers().await? {
             let log = s
                 .cluster
