@@ -12,6 +12,7 @@ use k8s_openapi::{
         core::v1::{ConfigMap, Node, Pod, Secret, Service},
         discovery::v1::EndpointSlice,
     },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     serde::{Serialize, de::DeserializeOwned},
 };
 use kube::{
@@ -241,6 +242,10 @@ impl Cluster {
                 .await?;
         }
         Api::<Node>::all(self.client.clone())
+            .delete_collection(&how, &made)
+            .await?;
+        // With a kind go its objects.
+        Api::<CustomResourceDefinition>::all(self.client.clone())
             .delete_collection(&how, &made)
             .await?;
         Ok(())

@@ -20,4 +20,5 @@ mod leader;
 mod lifecycle;
 mod main_job;
 mod pods;
+mod pools;
 mod rights;

@@ -12,7 +12,7 @@ use crate::{
     Control, Dossier, Judgement, Level, Others,
     dossier::{Joined, exposure_cells, pod_cells},
     ledger::{Ledger, not_asked},
-    outcome::{Outside, brief, outside, served},
+    outcome::{Outside, brief, outside, reached, served},
     round::{Aim, Place, Warmed},
     text::counted,
 };
@@ -54,6 +54,7 @@ pub fn judge(dossier: &Dossier) -> Judgement {
         ledger.uncovered(&exposure_cells(&dossier.exposures, &OUTSIDE), &joined);
     }
     let turned = judge_outside(&mut ledger, dossier, &joined);
+    judge_reach(&mut ledger, dossier, &joined);
     if ledger.has_vantage(Vantage::Inside) {
         let served = [
             (Aim::InsideServed, Transport::Udp),
@@ -126,6 +127,60 @@ fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_
     count
 }
 
+/// Silence proves something only from a prober that gets there. Every exposure must show at one of its addresses that
+/// it was reached; the addresses of pods, which are rarely routed, need not, but of all targets together one must.
+fn judge_reach(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]) {
+    let mut seen: BTreeMap<&Place, Vec<(usize, bool)>> = BTreeMap::new();
+    for step in joined {
+        if step.purpose.aim.vantage() == Vantage::Outside {
+            let found = step.seen.iter().map(|(index, seen)| (*index, reached(&seen.saw)));
+            seen.entry(&step.purpose.place).or_default().extend(found);
+        }
+    }
+    let nowhere = !seen.values().flatten().any(|(_, reached)| *reached);
+    for (place, found) in &seen {
+        let silent = !found.iter().any(|(_, reached)| *reached);
+        let (fact, cure) = match place {
+            _ if nowhere => (
+                "nothing shows that the prober outside reaches the cluster at all".to_owned(),
+                "To every question it met silence, as a prober does that is cut off: look at the routes of its host, at \
+                 the firewalls between it and the cluster, and at what its host lets out to port 53 and to the exposed \
+                 ports, over UDP and TCP. Where DNS is not exposed, it needs a route to the nodes' network or to the \
+                 pods."
+                    .to_owned(),
+            ),
+            Place::Exposure(object) if silent => (
+                format!("nothing shows that the prober outside reaches {object}"),
+                unreached(dossier, object),
+            ),
+            _ => continue,
+        };
+        for (index, _) in found {
+            ledger.doubt(fact.clone(), cure.clone(), Some(*index));
+        }
+    }
+}
+
+/// What to do where no address of an exposure gave a sign.
+fn unreached(dossier: &Dossier, object: &str) -> String {
+    let mut transports = dossier
+        .exposures
+        .iter()
+        .filter(|exposure| exposure.object == object)
+        .flat_map(|exposure| &exposure.transports);
+    let hint = match dossier.asked.clients {
+        Some(Others::Drop) if !transports.any(|transport| *transport == Transport::Tcp) => {
+            " Over UDP alone `others: Drop` leaves no sign by which to tell: `others: Refuse` does."
+        }
+        _ => "",
+    };
+    format!(
+        "At no address of {object} anything came back and no connection was taken, so that its silence proves nothing: \
+         look at the routes and the firewalls between the prober's host and these addresses, or remove {object} if \
+         nobody is to reach it.{hint}"
+    )
+}
+
 /// What to do where the outside was answered.
 fn cure(dossier: &Dossier, step: &Joined<'_>) -> String {
     let target = &dossier.target;
@@ -166,7 +221,9 @@ fn judge_inside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>
             && step.seen.iter().all(|(_, seen)| {
                 matches!(
                     seen.saw,
-                    Saw::Nothing(Failure::Closed | Failure::ConnectionRefused | Failure::Timeout)
+                    Saw::Nothing(
+                        Failure::Closed | Failure::ConnectionRefused | Failure::Timeout | Failure::Unanswered
+                    )
                 )
             });
         if let Some((asked, unanswered)) = tally {

@@ -237,6 +237,7 @@ const fn failure_words(failure: Failure) -> &'static str {
         Failure::Malformed => "what came back was no answer to the question",
         Failure::NotPermitted => "the prober may not go there",
         Failure::Timeout => "silence",
+        Failure::Unanswered => "the connection was taken, and silence followed",
         Failure::Unfinished => "the time for the round ran out",
         Failure::Unreachable => "unreachable for the prober",
     }

@@ -24,7 +24,12 @@ pub(crate) fn outside(place: &Place, saw: &Saw) -> Outside {
     match (saw, place) {
         (Saw::Answer(answer), _) if answer.rcode == Rcode::REFUSED => Outside::Refused,
         (Saw::Answer(answer), _) => Outside::Answered(brief(answer)),
-        (Saw::Nothing(Failure::Closed | Failure::ConnectionRefused | Failure::Timeout), _)
+        (
+            Saw::Nothing(
+                Failure::Closed | Failure::ConnectionRefused | Failure::Timeout | Failure::Unanswered,
+            ),
+            _,
+        )
         | (Saw::Nothing(Failure::Unreachable), Place::Pod(_)) => Outside::Silent,
         (
             Saw::Nothing(
@@ -36,6 +41,18 @@ pub(crate) fn outside(place: &Place, saw: &Saw) -> Outside {
             _,
         ) => Outside::Unclear(*failure),
         (Saw::Metrics(_), _) => Outside::Unclear(Failure::Malformed),
+    }
+}
+
+/// Whether something at the address, or in front of it, was reached: anything came back, also a refusal, or a
+/// connection was taken. Silence alone is the same behind a wall and from a prober that is cut off.
+pub(crate) const fn reached(saw: &Saw) -> bool {
+    match saw {
+        Saw::Answer(_) | Saw::Metrics(_) => true,
+        Saw::Nothing(failure) => match failure {
+            Failure::Closed | Failure::ConnectionRefused | Failure::Malformed | Failure::Unanswered => true,
+            Failure::NotPermitted | Failure::Timeout | Failure::Unfinished | Failure::Unreachable => false,
+        },
     }
 }
 

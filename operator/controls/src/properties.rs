@@ -1,7 +1,7 @@
 //! What holds for every control, whatever was seen.
 
 use proptest::prelude::*;
-use tsutsumi_model::{ControlId, ControlState, Failure, Rcode, Saw};
+use tsutsumi_model::{ControlId, ControlState, Failure, Rcode, Saw, Vantage};
 
 use crate::{
     AclLeak, Aim, Availability, Dossier, EXPECTED_MAX, Hole, MESSAGE_MAX, OBSERVED_MAX, judge, judge_all,
@@ -23,6 +23,7 @@ fn saw() -> impl Strategy<Value = Saw> {
             Failure::Malformed,
             Failure::NotPermitted,
             Failure::Timeout,
+            Failure::Unanswered,
             Failure::Unfinished,
             Failure::Unreachable,
         ])
@@ -89,6 +90,30 @@ proptest! {
             let after = judge(id, &less).verdict.state;
             prop_assert!(before == ControlState::Pass || after != ControlState::Pass, "{}: {}", id, before);
         }
+    }
+
+    #[test]
+    fn removing_the_signs_of_reach_never_makes_a_pass(dossier in dossier(), taken in prop::collection::vec(any::<bool>(), 256)) {
+        let good = |saw: &Saw| match saw {
+            Saw::Answer(answer) => answer.rcode == Rcode::REFUSED,
+            Saw::Nothing(failure) => {
+                matches!(failure, Failure::Closed | Failure::ConnectionRefused | Failure::Unanswered)
+            }
+            Saw::Metrics(_) => false,
+        };
+        let without = |taken: &dyn Fn(usize) -> bool| {
+            let mut less = dossier.clone();
+            for (index, observation) in less.observations.iter_mut().enumerate() {
+                if observation.vantage == Vantage::Outside && taken(index) && good(&observation.saw) {
+                    observation.saw = Saw::Nothing(Failure::Timeout);
+                }
+            }
+            judge(ControlId::Dns01, &less).verdict.state
+        };
+        let before = without(&|_| false);
+        let after = without(&|index| taken[index % taken.len()]);
+        prop_assert!(before == ControlState::Pass || after != ControlState::Pass, "{} became a pass", before);
+        prop_assert_ne!(without(&|_| true), ControlState::Pass);
     }
 
     #[test]

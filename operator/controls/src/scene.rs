@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tsutsumi_model::{
-    Ask, ClientAddress, DnsAnswer, DnsQuestion, Endpoint, Exposure, MetricName, MetricSample, Observation,
-    Probe, QueryClass, QueryType, Rcode, Saw, Transport, Vantage,
+    Ask, ClientAddress, DnsAnswer, DnsQuestion, Endpoint, Exposure, Failure, MetricName, MetricSample,
+    Observation, Probe, QueryClass, QueryType, Rcode, Saw, Transport, Vantage,
 };
 
 use crate::{
@@ -204,5 +204,17 @@ pub(crate) fn see(dossier: &mut Dossier, aim: Aim, place: Option<&Place>, saw: &
 pub(crate) fn answer_outside(dossier: &mut Dossier) {
     for aim in outside() {
         see(dossier, aim, None, &answer(Rcode::NOERROR, 1, 80, false));
+    }
+}
+
+/// What a policy that drops makes of every question from outside.
+pub(crate) fn drop_outside(dossier: &mut Dossier) {
+    for ((purpose, probe), observation) in dossier.steps.iter().zip(&mut dossier.observations) {
+        if let (Vantage::Outside, Ask::Dns(question)) = (purpose.aim.vantage(), &probe.ask) {
+            observation.saw = Saw::Nothing(match question.transport {
+                Transport::Udp => Failure::Timeout,
+                Transport::Tcp => Failure::Unanswered,
+            });
+        }
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn turned(cluster: &Cluster, by: usize) -> Cluster {
     turn(&mut turned.daemon_sets, by);
     turn(&mut turned.config_maps, by);
     turn(&mut turned.routes, by);
+    turn(&mut turned.pools, by);
     if by % 2 == 1 {
         turned.nodes.reverse();
         turned.services.reverse();

@@ -227,8 +227,11 @@ pub enum Failure {
     Malformed,
     /// The egress rules do not let a probe go there.
     NotPermitted,
-    /// Nothing came back, though the whole time was waited.
+    /// Nothing came back, though the whole time was waited: over TCP, not even the connection.
     Timeout,
+    /// The peer took the connection and then stayed silent, though the whole time was waited. Unlike [`Self::Timeout`]
+    /// this shows that the target was reached.
+    Unanswered,
     /// The batch ran out of time, so the target was not asked, or not waited for: this says nothing about it and must
     /// never be read as silence.
     Unfinished,

@@ -34,21 +34,31 @@ pub(crate) async fn ask(question: &DnsQuestion, pass: &Pass<'_>) -> Result<DnsAn
         tracing::warn!(%error, name = %question.name, "cannot encode a DNS query");
         Failure::Malformed
     })?;
-    let mut strays = 0u32;
+    let mut signs = Signs::default();
     let exchange = async {
         match question.transport {
-            Transport::Udp => over_udp(&query, pass, &mut strays).await,
-            Transport::Tcp => over_tcp(&query, pass, &mut strays).await,
+            Transport::Udp => over_udp(&query, pass, &mut signs).await,
+            Transport::Tcp => over_tcp(&query, pass, &mut signs).await,
         }
     };
     let outcome = within(pass.patience(), exchange).await;
     match outcome {
-        Err(Failure::Timeout | Failure::Closed) if strays > 0 => {
-            tracing::debug!(server = %question.server, strays, "messages came, none of them an answer");
+        Err(Failure::Timeout | Failure::Closed) if signs.strays > 0 => {
+            tracing::debug!(server = %question.server, strays = signs.strays, "messages came, none of them an answer");
             Err(Failure::Malformed)
         }
+        Err(Failure::Timeout) if signs.connected => Err(Failure::Unanswered),
         outcome => outcome,
     }
+}
+
+/// What was seen of the server beside an answer.
+#[derive(Default)]
+struct Signs {
+    /// It took the connection.
+    connected: bool,
+    /// How many messages came that were no answer.
+    strays: u32,
 }
 
 /// The class of a socket's error; its text goes no further than the log.
@@ -72,7 +82,7 @@ async fn within<T>(
     timeout(patience, exchange).await.unwrap_or(Err(Failure::Timeout))
 }
 
-async fn over_udp(query: &Query, pass: &Pass<'_>, strays: &mut u32) -> Result<DnsAnswer, Failure> {
+async fn over_udp(query: &Query, pass: &Pass<'_>, signs: &mut Signs) -> Result<DnsAnswer, Failure> {
     let socket = pass.udp().await.map_err(|error| failure(&error))?;
     socket.send(&query.bytes).await.map_err(|error| failure(&error))?;
     let mut buffer = vec![0; LARGEST_MESSAGE];
@@ -81,13 +91,14 @@ async fn over_udp(query: &Query, pass: &Pass<'_>, strays: &mut u32) -> Result<Dn
         match decode(&buffer[..length], query) {
             Ok(answer) => return Ok(answer),
             Err(NotAnAnswer::Broken) => return Err(Failure::Malformed),
-            Err(NotAnAnswer::Stray) => *strays = strays.saturating_add(1),
+            Err(NotAnAnswer::Stray) => signs.strays = signs.strays.saturating_add(1),
         }
     }
 }
 
-async fn over_tcp(query: &Query, pass: &Pass<'_>, strays: &mut u32) -> Result<DnsAnswer, Failure> {
+async fn over_tcp(query: &Query, pass: &Pass<'_>, signs: &mut Signs) -> Result<DnsAnswer, Failure> {
     let mut stream = pass.connect().await.map_err(|error| failure(&error))?;
+    signs.connected = true;
     let length = u16::try_from(query.bytes.len()).map_err(|_| Failure::Malformed)?;
     let framed = [&length.to_be_bytes()[..], &query.bytes].concat();
     stream.write_all(&framed).await.map_err(|error| failure(&error))?;
@@ -101,7 +112,7 @@ async fn over_tcp(query: &Query, pass: &Pass<'_>, strays: &mut u32) -> Result<Dn
         match decode(&message, query) {
             Ok(answer) => return Ok(answer),
             Err(NotAnAnswer::Broken) => return Err(Failure::Malformed),
-            Err(NotAnAnswer::Stray) => *strays = strays.saturating_add(1),
+            Err(NotAnAnswer::Stray) => signs.strays = signs.strays.saturating_add(1),
         }
     }
 }

@@ -17,7 +17,7 @@ use common::{
 };
 use tokio::{
     io::AsyncWriteExt,
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 use tsutsumi_model::{Ask, DnsAnswer, Failure, Rcode, Saw, Transport};
 
@@ -219,9 +219,22 @@ async fn a_connection_that_ends_without_an_answer_is_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_without_an_answer_is_a_timeout() {
+async fn a_connection_without_an_answer_is_told_from_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let saw = ask(question(listener.local_addr().unwrap(), Transport::Tcp), PATIENCE).await;
+    let address = listener.local_addr().unwrap();
+    let saw = ask(question(address, Transport::Tcp), PATIENCE).await;
+    assert_eq!(saw, Saw::Nothing(Failure::Unanswered));
+
+    // A queue that holds no more takes no further connection: the kernel drops what would open one.
+    let full = tokio::net::TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(0).unwrap();
+    let address = full.local_addr().unwrap();
+    let mut held = Vec::new();
+    while let Ok(taken) = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
+        held.push(taken.unwrap());
+    }
+    let saw = ask(question(address, Transport::Tcp), PATIENCE).await;
     assert_eq!(saw, Saw::Nothing(Failure::Timeout));
 }
 

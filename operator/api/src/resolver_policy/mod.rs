@@ -156,8 +156,9 @@ pub enum OnDelete {
     "message": "clients: name at least one group in `include` (Cluster, Private) or one network in `cidrs`; an empty list would refuse everybody",
 }]))]
 pub struct Clients {
-    /// Groups of addresses: `Cluster` for the ranges of pods and nodes, `Private` for RFC 1918, RFC 6598, unique local
-    /// and link-local addresses.
+    /// Groups of addresses: `Cluster` for the ranges of pods and nodes, from every place that tells them (the nodes,
+    /// the settings of kubeadm, kube-proxy and Flannel, the pools of Calico and Cilium), `Private` for RFC 1918,
+    /// RFC 6598, unique local and link-local addresses.
     #[serde(default)]
     #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub include: Vec<ClientGroup>,

@@ -26,6 +26,11 @@ pub struct ResolverPolicyStatus {
     /// The change of the Corefile that is under way, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// The networks that the policy means in this cluster, one line each, with where they come from. Absent: clients are
+    /// not managed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub clients: Vec<String>,
     /// What `Enforce` would change, or has yet to change, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]

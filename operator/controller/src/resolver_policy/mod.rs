@@ -13,6 +13,8 @@ mod finalizer;
 mod judge;
 mod memory;
 mod observe;
+mod optional;
+mod pools;
 mod publish;
 mod refusals;
 mod routes;

@@ -26,9 +26,13 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
-use tsutsumi_engine::cluster::{self, Cluster};
+use tsutsumi_engine::{
+    cluster::{self, Cluster},
+    exposure::DynamicRoute,
+    ranges::Pool,
+};
 
-use super::routes::Routes;
+use super::{optional::Optional, pools, routes};
 
 /// Where to look for the parts of cluster DNS that are read by name.
 #[derive(Clone, Debug)]
@@ -51,7 +55,8 @@ pub(crate) struct Caches {
     deployments: Vec<Store<Deployment>>,
     daemon_sets: Vec<Store<DaemonSet>>,
     config_maps: Vec<Store<ConfigMap>>,
-    routes: Routes,
+    routes: Optional<DynamicRoute>,
+    pools: Optional<Arc<Pool>>,
     interest: Arc<RwLock<Interest>>,
 }
 
@@ -136,7 +141,8 @@ impl Caches {
                     watch_all.cache(api, Some(name), cluster::prune_config_map, any)
                 })
                 .collect(),
-            routes: Routes::start(client, trigger).await,
+            routes: routes::start(client, trigger).await,
+            pools: pools::start(client, trigger).await,
             interest,
         }
     }
@@ -150,6 +156,7 @@ impl Caches {
         future::join_all(self.daemon_sets.iter().map(Store::wait_until_ready)).await;
         future::join_all(self.config_maps.iter().map(Store::wait_until_ready)).await;
         self.routes.synced().await;
+        self.pools.synced().await;
     }
 
     /// Everything that is known now.
@@ -163,6 +170,7 @@ impl Caches {
             daemon_sets: self.daemon_sets.iter().flat_map(Store::state).collect(),
             config_maps: self.config_maps.iter().flat_map(Store::state).collect(),
             routes: self.routes.state(),
+            pools: self.pools.state(),
         }
     }
 

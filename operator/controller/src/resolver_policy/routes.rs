@@ -1,91 +1,29 @@
 //! Gateway API routes for UDP and TCP, which can lead to DNS from outside. Their kinds are optional.
 //!
-//! What the cluster has is asked once, at the start: a controller that starts before these kinds are installed sees
-//! their routes after its next start. Only the few fields that say where a route leads are read, since the version of
-//! these kinds changes under us.
+//! Only the few fields that say where a route leads are read, since the version of these kinds changes under us.
 
-use std::sync::Arc;
-
-use futures::StreamExt;
-use kube::{
-    Api, Client, ResourceExt,
-    core::DynamicObject,
-    discovery::{self, ApiResource},
-    runtime::{
-        WatchStreamExt,
-        reflector::{self, Store},
-        watcher,
-    },
-};
+use kube::{Client, ResourceExt, core::DynamicObject};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tsutsumi_engine::exposure::{Backend, DynamicRoute};
 use tsutsumi_model::Transport;
 
-use crate::runtime::logging::Chain;
+use super::optional::Optional;
 
 const GROUP: &str = "gateway.networking.k8s.io";
 const KINDS: [(&str, Transport); 2] = [("TCPRoute", Transport::Tcp), ("UDPRoute", Transport::Udp)];
 
-/// The routes of the kinds that the cluster has.
-#[derive(Clone, Default)]
-pub(super) struct Routes(Vec<(&'static str, Transport, Store<DynamicObject>)>);
-
-impl Routes {
-    /// Asks for the kinds and watches those that are there.
-    pub(super) async fn start(client: &Client, trigger: &mpsc::Sender<()>) -> Self {
-        let Ok(group) = discovery::group(client, GROUP).await else {
-            return Self::default();
-        };
-        let known = group.resources_by_stability();
-        let watched = KINDS.into_iter().filter_map(|(kind, transport)| {
-            let (resource, _) = known.iter().find(|(resource, _)| resource.kind == kind)?;
-            Some((kind, transport, watch(client, resource, trigger.clone())))
-        });
-        Self(watched.collect())
+/// Watches the kinds that the cluster has.
+pub(super) async fn start(client: &Client, trigger: &mpsc::Sender<()>) -> Optional<DynamicRoute> {
+    let mut routes = Optional::default();
+    for (kind, transport) in KINDS {
+        let read = move |route: &DynamicObject| read(kind, transport, route);
+        routes.watch(client, (GROUP, kind), read, trigger).await;
     }
-
-    /// Waits until every cache has seen its first list.
-    pub(super) async fn synced(&self) {
-        for (_, _, store) in &self.0 {
-            let _ = store.wait_until_ready().await;
-        }
-    }
-
-    /// The routes as they are now.
-    pub(super) fn state(&self) -> Vec<DynamicRoute> {
-        let of_kind = |(kind, transport, store): &(&str, Transport, Store<DynamicObject>)| {
-            store
-                .state()
-                .iter()
-                .map(|route| read(kind, *transport, route))
-                .collect::<Vec<_>>()
-        };
-        self.0.iter().flat_map(of_kind).collect()
-    }
+    routes
 }
 
-fn watch(client: &Client, resource: &ApiResource, trigger: mpsc::Sender<()>) -> Store<DynamicObject> {
-    let writer = reflector::store::Writer::new(resource.clone());
-    let reader = writer.as_reader();
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
-    let events = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .modify(|route| route.managed_fields_mut().clear())
-        .reflect(writer);
-    let kind = resource.kind.clone();
-    tokio::spawn(events.for_each(move |event| {
-        match event {
-            // A full channel means that a reconcile is due anyway.
-            Ok(_) => drop(trigger.try_send(())),
-            Err(error) => tracing::warn!(kind, error = %Chain(&error), "a watch was interrupted"),
-        }
-        std::future::ready(())
-    }));
-    reader
-}
-
-fn read(kind: &str, transport: Transport, route: &Arc<DynamicObject>) -> DynamicRoute {
+fn read(kind: &str, transport: Transport, route: &DynamicObject) -> DynamicRoute {
     let namespace = route.namespace().unwrap_or_default();
     let spec: Spec =
         Spec::deserialize(route.data.get("spec").unwrap_or(&serde_json::Value::Null)).unwrap_or_default();
@@ -150,7 +88,7 @@ mod tests {
         read(
             "UDPRoute",
             Transport::Udp,
-            &Arc::new(serde_json::from_value(object).unwrap()),
+            &serde_json::from_value(object).unwrap(),
         )
     }
 

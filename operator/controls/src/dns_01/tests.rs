@@ -5,7 +5,7 @@ use tsutsumi_model::{ControlState, Rcode, Saw};
 use super::*;
 use crate::{
     AclLeak, Availability, MAX_DECIDING,
-    scene::{PODS, SERVICE, VERSION, answer, answer_outside, holding, see},
+    scene::{PODS, SERVICE, VERSION, answer, answer_outside, drop_outside, holding, see},
 };
 
 fn pod() -> Place {
@@ -294,9 +294,7 @@ fn nobody_asked() {
 fn silence_is_what_a_dropping_policy_wants() {
     let mut dossier = holding();
     dossier.asked.clients = Some(Others::Drop);
-    for aim in OUTSIDE {
-        see(&mut dossier, aim, None, &Saw::Nothing(Failure::Timeout));
-    }
+    drop_outside(&mut dossier);
     let verdict = judge(&dossier).verdict;
     assert_eq!(verdict.state, ControlState::Pass);
     assert!(
@@ -305,6 +303,86 @@ fn silence_is_what_a_dropping_policy_wants() {
         verdict.expected
     );
     assert_eq!(verdict.vantages, [Vantage::Inside, Vantage::Outside]);
+}
+
+/// What every question from outside met, at the places that fit.
+fn meet(dossier: &mut Dossier, fits: impl Fn(&Place) -> bool, failure: Failure) {
+    for ((purpose, _), observation) in dossier.steps.iter().zip(&mut dossier.observations) {
+        if purpose.aim.vantage() == Vantage::Outside && fits(&purpose.place) {
+            observation.saw = Saw::Nothing(failure);
+        }
+    }
+}
+
+#[test]
+fn silence_everywhere_is_what_a_prober_sees_that_is_cut_off() {
+    for failure in [Failure::Timeout, Failure::Unreachable] {
+        let mut dossier = holding();
+        meet(&mut dossier, |_| true, failure);
+        let judgement = judge(&dossier);
+        let verdict = judgement.verdict;
+        assert_eq!(verdict.state, ControlState::Indeterminate, "{failure:?}");
+        if failure == Failure::Timeout {
+            assert_eq!(
+                verdict.observed,
+                "nothing shows that the prober outside reaches the cluster at all"
+            );
+        }
+        for word in ["routes", "firewalls", "host"] {
+            assert!(verdict.message.contains(word), "{}", verdict.message);
+        }
+        assert_eq!(verdict.vantages, [Vantage::Outside]);
+    }
+}
+
+#[test]
+fn any_sign_that_the_target_was_reached_makes_silence_count() {
+    for failure in [Failure::Closed, Failure::ConnectionRefused, Failure::Unanswered] {
+        let mut dossier = holding();
+        meet(&mut dossier, |_| true, Failure::Timeout);
+        let at_the_exposure = dossier
+            .steps
+            .iter()
+            .position(|(purpose, _)| purpose.aim == Aim::OutsideFresh && purpose.place == service())
+            .unwrap();
+        dossier.observations[at_the_exposure].saw = Saw::Nothing(failure);
+        let verdict = judge(&dossier).verdict;
+        assert_eq!(
+            verdict.state,
+            ControlState::Pass,
+            "{failure:?}: {}",
+            verdict.observed
+        );
+    }
+}
+
+#[test]
+fn an_exposure_must_be_reached_and_a_pod_need_not() {
+    let mut dossier = holding();
+    meet(
+        &mut dossier,
+        |place| matches!(place, Place::Pod(_)),
+        Failure::Timeout,
+    );
+    assert_eq!(judge(&dossier).verdict.state, ControlState::Pass);
+
+    let mut dossier = holding();
+    meet(&mut dossier, |place| *place == service(), Failure::Timeout);
+    let verdict = judge(&dossier).verdict;
+    assert_eq!(verdict.state, ControlState::Indeterminate);
+    assert!(
+        verdict
+            .observed
+            .contains("nothing shows that the prober outside reaches Service kube-system/dns-nodeport"),
+        "{}",
+        verdict.observed
+    );
+    assert!(!verdict.message.contains("others"), "{}", verdict.message);
+
+    dossier.asked.clients = Some(Others::Drop);
+    dossier.exposures[0].transports = vec![Transport::Udp];
+    let message = judge(&dossier).verdict.message;
+    assert!(message.contains("`others: Refuse` does"), "{message}");
 }
 
 #[test]

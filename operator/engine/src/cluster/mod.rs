@@ -16,7 +16,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
-use crate::exposure::DynamicRoute;
+use crate::{exposure::DynamicRoute, ranges::Pool};
 
 pub use prune::{
     prune_config_map, prune_daemon_set, prune_deployment, prune_node, prune_pod, prune_service, prune_slice,
@@ -41,6 +41,8 @@ pub struct Cluster {
     pub config_maps: Vec<Arc<ConfigMap>>,
     /// Gateway API routes for UDP and TCP, where the cluster has such kinds.
     pub routes: Vec<DynamicRoute>,
+    /// Pools of the network plugin, where it keeps them as objects.
+    pub pools: Vec<Arc<Pool>>,
 }
 
 impl Cluster {

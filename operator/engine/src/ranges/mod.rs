@@ -5,6 +5,7 @@
 //! they are neither listed nor checked.
 
 mod cni;
+mod pools;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -12,6 +13,8 @@ use ipnet::IpNet;
 use tsutsumi_api::resolver_policy::{ClientGroup, Clients};
 
 use crate::cluster::{self, Cluster};
+
+pub use pools::{Pool, PoolKind};
 
 /// RFC 1918, RFC 6598, RFC 4193, RFC 3927 and RFC 4291 (2.5.6).
 const PRIVATE: [&str; 7] = [
@@ -59,6 +62,28 @@ impl AllowList {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.nets.iter().any(|net| net.contains(&address))
+    }
+
+    /// Each network with where it comes from, as a person reads it.
+    pub fn told(&self) -> impl Iterator<Item = String> {
+        const SHOWN: usize = 3;
+        self.nets.iter().map(|whole| {
+            // Both lists are sorted, and of the merged networks no two overlap.
+            let from = self
+                .sources
+                .partition_point(|(part, _)| part.network() < whole.network());
+            let parts = self.sources[from..]
+                .iter()
+                .take_while(|(part, _)| whole.contains(part));
+            let mut sources: Vec<&str> = parts.map(|(_, source)| source.as_str()).collect();
+            sources.dedup();
+            let more = match sources.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            sources.truncate(SHOWN);
+            format!("{whole}: {}{more}", sources.join(", "))
+        })
     }
 
     /// What to write so that nobody is locked out; `None` if nobody is.
@@ -156,6 +181,7 @@ fn cluster_ranges(cluster: &Cluster) -> BTreeSet<(IpNet, String)> {
         );
     }
     ranges.extend(cni::pools(cluster));
+    ranges.extend(cluster.pools.iter().flat_map(|pool| pool.0.iter().cloned()));
     ranges
 }
 

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tsutsumi_api::resolver_policy::{ClientGroup, Clients, Others};
 
-use super::{AllowList, allow_list};
+use super::{AllowList, PoolKind, allow_list};
 use crate::testing::{add, edit, kubeadm, kubeadm_with, turned};
 
 fn clients(include: &[ClientGroup], cidrs: &[&str]) -> Clients {
@@ -160,6 +160,46 @@ spec: {selector: {}, template: {}}",
             texts(&list)
         );
     }
+}
+
+#[test]
+fn pools_that_are_objects_come_and_go_with_them() {
+    let policy = clients(&[ClientGroup::Cluster], &[]);
+    let mut cluster = kubeadm();
+    let before = allow_list(&cluster, &policy);
+    for (name, cidr) in [("low", "198.51.100.0/25"), ("high", "198.51.100.128/25")] {
+        let spec = k8s_openapi::serde_json::json!({"cidr": cidr});
+        let pool = PoolKind::CalicoIpPool.read(name, &spec);
+        cluster.pools.push(pool.into());
+    }
+    let list = allow_list(&cluster, &policy);
+    let told = "198.51.100.0/24: cidr of IPPool low, cidr of IPPool high".to_owned();
+    assert!(
+        list.told().any(|line| line == told),
+        "{:?}",
+        list.told().collect::<Vec<_>>()
+    );
+    let only_private = allow_list(&cluster, &clients(&[ClientGroup::Private], &[]));
+    assert!(!only_private.contains("198.51.100.1".parse().unwrap()));
+    cluster.pools.clear();
+    assert_eq!(allow_list(&cluster, &policy), before);
+}
+
+#[test]
+fn of_many_sources_the_widest_are_told_and_the_rest_is_counted() {
+    let mut cluster = kubeadm();
+    for each in 3..9 {
+        add(
+            &mut cluster,
+            &format!("kind: Node\nmetadata: {{name: n{each}}}\nspec: {{podCIDR: 10.244.{each}.0/24}}"),
+        );
+    }
+    let list = allow_list(&cluster, &clients(&[ClientGroup::Cluster], &[]));
+    assert_eq!(
+        list.told().next().unwrap(),
+        "10.244.0.0/16: podSubnet of ConfigMap kube-system/kubeadm-config, podCIDRs of Node one, podCIDRs of Node two \
+         and 6 more"
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
     check::Checked,
     plan::{Plan, Planned},
 };
+use crate::ranges::AllowList;
 
 /// The newest round of probes.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +78,10 @@ pub fn status(inputs: &Inputs) -> ResolverPolicyStatus {
         conditions,
         target: target(inputs),
         rollout: inputs.rollout.cloned(),
+        clients: bounded(
+            inputs.checked.allow.iter().flat_map(AllowList::told).collect(),
+            64,
+        ),
         plan: bounded(plan_lines(&inputs.planned.plan), 64),
         warnings: bounded(
             inputs
