@@ -76,7 +76,10 @@ fn a_pod_that_stops_answering_after_the_write_brings_the_saved_text_back_once() 
         // Not tried again with the same text and image, also not by a controller that starts anew.
         let before = s.cluster.dns_config().await?.metadata.resource_version;
         s.restart_controller().await?;
-        let later = s.next_round(name).await.context("the new controller is at work")?;
+        let later = s
+            .next_round(name)
+            .await
+            .context("the new controller is at work")?;
         ensure!(
             policy::rollout(&later) == Some(RolloutState::RolledBack)
                 && s.cluster.dns_config().await?.metadata.resource_version == before,

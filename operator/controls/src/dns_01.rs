@@ -99,10 +99,23 @@ struct TurnedAway {
 
 fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]) -> TurnedAway {
     let mut count = TurnedAway::default();
-    for step in joined
-        .iter()
-        .filter(|step| step.purpose.aim.vantage() == Vantage::Outside)
-    {
+    let asked = || {
+        joined
+            .iter()
+            .filter(|step| step.purpose.aim.vantage() == Vantage::Outside)
+    };
+    let open: BTreeSet<&Place> = asked()
+        .filter(|step| !matches!(step.purpose.aim, Aim::OutsideAny | Aim::OutsideChaos))
+        .filter(|step| {
+            let mut fared = step
+                .seen
+                .iter()
+                .map(|(_, seen)| outside(&step.purpose.place, &seen.saw));
+            fared.any(|fared| matches!(fared, Outside::Answered(_)))
+        })
+        .map(|step| &step.purpose.place)
+        .collect();
+    for step in asked() {
         if !ledger.was_made(step) {
             continue;
         }
@@ -118,7 +131,8 @@ fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_
                 }
                 Outside::Answered(words) => {
                     let fact = format!("{words} to {} {}", step.purpose.aim, step.at());
-                    ledger.fail(fact, cure(dossier, step), Some(*index));
+                    let open = open.contains(&step.purpose.place);
+                    ledger.fail(fact, cure(dossier, step, open), Some(*index));
                 }
                 Outside::Unclear(failure) => ledger.silent(step, *index, failure),
             }
@@ -181,8 +195,8 @@ fn unreached(dossier: &Dossier, object: &str) -> String {
     )
 }
 
-/// What to do where the outside was answered.
-fn cure(dossier: &Dossier, step: &Joined<'_>) -> String {
+/// What to do where the outside was answered; `open` says that it is answered to ordinary questions there.
+fn cure(dossier: &Dossier, step: &Joined<'_>, open: bool) -> String {
     let target = &dossier.target;
     let leak = dossier
         .versions
@@ -194,18 +208,18 @@ fn cure(dossier: &Dossier, step: &Joined<'_>) -> String {
              image of that version or a later one.",
             known.running, leak.how, leak.fixed_in, target.namespace, target.workload
         ),
-        (aim @ (Aim::OutsideAny | Aim::OutsideChaos), _) => format!(
-            "If only this question is answered, the plugin `{}` answers before `acl` is asked (CoreDNS 1.14.2 and \
-             later): remove it with `kubectl -n {} edit configmap {}`. Otherwise see the advice for fresh names.",
+        (aim @ (Aim::OutsideAny | Aim::OutsideChaos), _) if !open => format!(
+            "Only {aim} is answered: the plugin `{}` answers before `acl` is asked (CoreDNS 1.14.2 and later). Remove \
+             it with `kubectl -n {} edit configmap {}`.",
             if aim == Aim::OutsideAny { "any" } else { "chaos" },
             target.namespace,
             target.config_map
         ),
         _ => format!(
-            "{} answers anybody. With `mode: Enforce` the policy writes `acl` into configmap {}/{}; `kubectl describe \
+            "Anybody is answered. With `mode: Enforce` the policy writes `acl` into configmap {}/{}; `kubectl describe \
              resolverpolicy` shows what is yet to be written and why. If the prober's own address is among `clients`, \
              it is not outside: move it.",
-            step.purpose.place, target.namespace, target.config_map
+            target.namespace, target.config_map
         ),
     }
 }

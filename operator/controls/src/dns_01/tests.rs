@@ -400,7 +400,24 @@ fn what_decides_is_shown_and_bounded() {
     assert_eq!(judgement.verdict.vantages, [Vantage::Outside]);
     let message = &judgement.verdict.message;
     assert!(
-        message.contains("remove it with `kubectl -n kube-system edit configmap coredns`"),
+        message.contains("the policy writes `acl` into configmap kube-system/coredns"),
         "{message}"
     );
+}
+
+#[test]
+fn a_plugin_that_answers_before_acl_is_named_only_where_nothing_else_is_answered() {
+    let noerror = answer(Rcode::NOERROR, 1, 80, false);
+    let mut dossier = holding();
+    see(&mut dossier, Aim::OutsideAny, Some(&service()), &noerror);
+    let message = judge(&dossier).verdict.message;
+    assert!(
+        message.starts_with("Only type ANY is answered: the plugin `any`"),
+        "{message}"
+    );
+
+    see(&mut dossier, Aim::OutsideFresh, Some(&service()), &noerror);
+    let message = judge(&dossier).verdict.message;
+    assert!(message.starts_with("Anybody is answered."), "{message}");
+    assert!(!message.contains("plugin"), "{message}");
 }
