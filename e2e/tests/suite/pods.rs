@@ -54,7 +54,7 @@ fn a_pod_that_stops_answering_after_the_write_brings_the_saved_text_back_once() 
         let pod = s.cluster.dns_pods().await?.remove(0);
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         wait::until("the candidate is written", READY, async || {
-            ensure!(s.cluster.corefile().await? != corefile::KUBEADM, "it is not");
+            ensure!(s.cluster.corefile().await? != corefile::kubeadm(), "it is not");
             Ok(())
         })
         .await?;
@@ -68,7 +68,7 @@ fn a_pod_that_stops_answering_after_the_write_brings_the_saved_text_back_once() 
             "which pod? {message:?}"
         );
         ensure!(
-            s.cluster.corefile().await? == corefile::KUBEADM,
+            s.cluster.corefile().await? == corefile::kubeadm(),
             "the saved text is not back"
         );
         drop(stopped);
@@ -76,7 +76,10 @@ fn a_pod_that_stops_answering_after_the_write_brings_the_saved_text_back_once() 
         // Not tried again with the same text and image, also not by a controller that starts anew.
         let before = s.cluster.dns_config().await?.metadata.resource_version;
         s.restart_controller().await?;
-        let later = s.next_round(name).await.context("the new controller is at work")?;
+        let later = s
+            .next_round(name)
+            .await
+            .context("the new controller is at work")?;
         ensure!(
             policy::rollout(&later) == Some(RolloutState::RolledBack)
                 && s.cluster.dns_config().await?.metadata.resource_version == before,
@@ -102,7 +105,7 @@ fn an_edit_during_a_roll_back_survives() -> Result<()> {
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         drop(next(&mut between).await.context("the candidate is written")?);
         wait::until("the candidate is there", READY, async || {
-            ensure!(s.cluster.corefile().await? != corefile::KUBEADM, "it is not");
+            ensure!(s.cluster.corefile().await? != corefile::kubeadm(), "it is not");
             Ok(())
         })
         .await?;
