@@ -10,6 +10,7 @@ use tsutsumi_e2e::{
     controller::Local,
     corefile, policy,
     process::Stopped,
+    rig::reload,
     scenario::{self, From, READY},
     wait,
 };
@@ -18,6 +19,14 @@ use tsutsumi_e2e::{
 fn a_pod_that_was_not_ready_causes_no_roll_back() -> Result<()> {
     let name = "pods-not-ready";
     scenario::run(From::Installed, async |s| {
+        // Pods take the new text up slowly, so that the stopped one is missed often before the change settles.
+        let slowly = corefile::kubeadm().replacen(&reload(), "reload 30s 10s\n    nsid slow", 1);
+        s.cluster.write_corefile(&slowly, "e2e").await?;
+        s.cluster.nudge().await?;
+        wait::until("every pod is slow", READY, async || {
+            s.pods_show(Some("slow")).await
+        })
+        .await?;
         let pod = s.cluster.dns_pods().await?.remove(0);
         let stopped = Stopped::dns_pod(&s.cluster, &pod.name).await?;
         wait::until("the stopped pod is not ready", READY, async || {
