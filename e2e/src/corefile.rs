@@ -1,7 +1,11 @@
 //! The Corefiles that tests begin from.
 
-/// What kubeadm installs, with a `reload` that looks every two seconds: an open resolver once it is exposed.
-pub const KUBEADM: &str = r".:53 {
+use std::sync::LazyLock;
+
+use crate::rig;
+
+/// What kubeadm installs, with a place for the rig's interval of `reload`.
+pub(crate) const KUBEADM: &str = r".:53 {
     errors
     health {
        lameduck 5s
@@ -21,13 +25,20 @@ pub const KUBEADM: &str = r".:53 {
        disable denial cluster.local
     }
     loop
-    reload 2s 1s
+    {reload}
     loadbalance
 }
 ";
 
-/// [`KUBEADM`] with a line put first into its server block.
+/// What kubeadm installs, with the rig's interval of `reload`: an open resolver once it is exposed.
+#[must_use]
+pub fn kubeadm() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| KUBEADM.replace("{reload}", &rig::reload()));
+    &TEXT
+}
+
+/// [`kubeadm`] with a line put first into its server block.
 #[must_use]
 pub fn with(directive: &str) -> String {
-    KUBEADM.replacen("    errors\n", &format!("    {directive}\n    errors\n"), 1)
+    kubeadm().replacen("    errors\n", &format!("    {directive}\n    errors\n"), 1)
 }

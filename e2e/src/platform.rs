@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::{
     cluster::{Cluster, DNS, DNS_NAMESPACE},
     corefile,
-    rig::{Rig, output, workspace},
+    rig::{Rig, output, reload, workspace},
 };
 
 /// Who installs cluster DNS and owns its Corefile.
@@ -52,7 +52,7 @@ pub async fn install(rig: &Rig, cluster: &Cluster, platform: Platform, image: &s
     let text = fs::read_to_string(workspace().join("operator/xtask/manifests").join(file))?;
     let text = text
         .replace("{image}", image)
-        .replace("{reload}", "reload 2s 1s")
+        .replace("{reload}", &reload())
         .replace("{version}", "1.34.3")
         .replace("{pods}", "10.244.0.0/16,fd00:10:244::/56")
         .replace("{services}", "10.96.0.0/16,fd00:10:96::/112")
@@ -169,7 +169,7 @@ pub fn fixture_is_the_rigs() -> Result<()> {
             .concat()
         })
         .collect();
-    let indented = indented.concat().replace("reload 2s 1s", "{reload}");
+    let indented = indented.concat();
     ensure!(
         text.contains(&indented),
         "the Corefile of kubeadm.yaml is not corefile::KUBEADM"

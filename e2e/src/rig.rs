@@ -84,6 +84,15 @@ impl Rig {
     }
 }
 
+/// The line of the `reload` plugin, with the interval that the rig gives every CoreDNS; none for the plugin's own.
+#[must_use]
+pub fn reload() -> String {
+    let times = env::var("TSUTSUMI_COREDNS_RELOAD").unwrap_or_default();
+    format!("reload {}", times.replace(',', " "))
+        .trim_end()
+        .to_owned()
+}
+
 /// The root of the checkout.
 #[must_use]
 pub fn workspace() -> &'static Path {

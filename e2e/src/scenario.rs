@@ -21,8 +21,9 @@ use tsutsumi_model::{ControlId, ControlState};
 
 use crate::{cluster::Cluster, install::NAMESPACE, outside::Prober, place::Place, policy, rig::Rig, wait};
 
-/// How long it may take from a policy to `Ready`: canaries, kubelet's sync, `reload`, a round of probes.
-pub const READY: Duration = Duration::from_secs(150);
+/// How long it may take from a policy to `Ready`: canaries, kubelet's sync, `reload`, a round of probes; also where
+/// kubelet and CoreDNS have their usual intervals.
+pub const READY: Duration = Duration::from_secs(240);
 /// How long it may take until a round of probes has seen a change: the interval of the tests' policies, twice.
 pub const SEEN: Duration = Duration::from_secs(90);
 

@@ -209,12 +209,12 @@ impl Scenario {
         services
             .patch("kube-dns-nodeport", &PatchParams::default(), &local)
             .await?;
-        self.cluster.write_corefile(corefile::KUBEADM, "e2e").await?;
+        self.cluster.write_corefile(corefile::kubeadm(), "e2e").await?;
         self.cluster.nudge().await?;
         wait::until("cluster DNS is an open resolver again", STARTED, async || {
             let text = self.cluster.corefile().await?;
             ensure!(
-                text == corefile::KUBEADM,
+                text == corefile::kubeadm(),
                 "somebody changed the Corefile to\n{text}"
             );
             // One that is going away may still be asked.

@@ -37,7 +37,7 @@ fn the_printed_line_puts_the_text_back_without_us() -> Result<()> {
         let client = s.keep_asking().await?;
         s.rig.shell(line)?;
         let text = s.cluster.corefile().await?;
-        ensure!(text == corefile::KUBEADM, "the line brought back\n{text}");
+        ensure!(text == corefile::kubeadm(), "the line brought back\n{text}");
         wait::until("clients outside are answered again", READY, async || {
             s.pods_show(None).await?;
             s.outside_is_answered().await

@@ -35,7 +35,10 @@ pub(crate) async fn go_around(
         audited.status.is_some_and(|status| !status.plan.is_empty()),
         "the plan shows what would change"
     );
-    ensure!(s.cluster.corefile().await? == corefile::KUBEADM, "an audit wrote");
+    ensure!(
+        s.cluster.corefile().await? == corefile::kubeadm(),
+        "an audit wrote"
+    );
 
     s.ready(&policy::enforcing(name)).await.context("enforced")?;
     safe(s).await.context("verified on the wire")?;
@@ -45,7 +48,7 @@ pub(crate) async fn go_around(
     let enforced = s.cluster.corefile().await?;
 
     s.cluster
-        .write_corefile(corefile::KUBEADM, "kubectl-edit")
+        .write_corefile(corefile::kubeadm(), "kubectl-edit")
         .await?;
     wait::until("the Corefile is repaired", READY, async || {
         ensure!(

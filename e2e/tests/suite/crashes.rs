@@ -118,5 +118,5 @@ async fn settles(s: &Scenario, name: &str) -> Result<End> {
 async fn again(s: &Scenario) -> Result<()> {
     s.remove_policies().await?;
     s.clear_records().await?;
-    s.cluster.write_corefile(corefile::KUBEADM, "e2e").await
+    s.cluster.write_corefile(corefile::kubeadm(), "e2e").await
 }

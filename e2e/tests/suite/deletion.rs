@@ -34,7 +34,7 @@ fn restore_puts_the_original_back_byte_by_byte() -> Result<()> {
         s.delete(name).await?;
         let text = s.cluster.corefile().await?;
         ensure!(
-            text == corefile::KUBEADM,
+            text == corefile::kubeadm(),
             "what stood there before is not back:\n{text}"
         );
         wait::until("cluster DNS runs it", READY, async || {
@@ -60,7 +60,7 @@ fn restore_leaves_what_others_changed_since() -> Result<()> {
         s.delete(name).await?;
         let (text, wanted) = (
             s.cluster.corefile().await?,
-            corefile::KUBEADM.replace("cache 30 {", "cache 45 {"),
+            corefile::kubeadm().replace("cache 30 {", "cache 45 {"),
         );
         ensure!(
             text == wanted,

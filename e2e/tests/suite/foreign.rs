@@ -18,7 +18,7 @@ use tsutsumi_model::{ControlId, ControlState};
 fn a_corefile_that_coredns_refuses_is_told_and_left_alone() -> Result<()> {
     let name = "foreign-bad";
     scenario::run(From::Installed, async |s| {
-        let bad = corefile::KUBEADM.replacen("    ready\n", "    ready\n    import a b c\n", 1);
+        let bad = corefile::kubeadm().replacen("    ready\n", "    ready\n    import a b c\n", 1);
         let client = s.keep_asking().await?;
         s.cluster.write_corefile(&bad, "kubectl-edit").await?;
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
@@ -36,7 +36,7 @@ fn a_corefile_that_coredns_refuses_is_told_and_left_alone() -> Result<()> {
         );
 
         s.cluster
-            .write_corefile(corefile::KUBEADM, "kubectl-edit")
+            .write_corefile(corefile::kubeadm(), "kubectl-edit")
             .await?;
         s.becomes_ready(name).await.context("after the text was mended")?;
         client.lost_nothing()?;
@@ -52,16 +52,16 @@ fn two_reverts_end_the_writing_and_a_new_generation_starts_again() -> Result<()>
         rarely["spec"]["verification"]["interval"] = "1h".into();
         s.ready(&rarely).await?;
         s.cluster
-            .write_corefile(corefile::KUBEADM, "argo-of-the-town")
+            .write_corefile(corefile::kubeadm(), "argo-of-the-town")
             .await?;
         wait::until("the first revert is answered", READY, async || {
-            ensure!(s.cluster.corefile().await? != corefile::KUBEADM, "it is not");
+            ensure!(s.cluster.corefile().await? != corefile::kubeadm(), "it is not");
             Ok(())
         })
         .await?;
         s.becomes_ready(name).await?;
         s.cluster
-            .write_corefile(corefile::KUBEADM, "argo-of-the-town")
+            .write_corefile(corefile::kubeadm(), "argo-of-the-town")
             .await?;
         let told = s
             .says(name, ConditionType::Stalled, "True", Reason::OverwrittenBy)
@@ -74,7 +74,7 @@ fn two_reverts_end_the_writing_and_a_new_generation_starts_again() -> Result<()>
             "the manager is not named: {message:?}"
         );
         ensure!(
-            s.cluster.corefile().await? == corefile::KUBEADM,
+            s.cluster.corefile().await? == corefile::kubeadm(),
             "the second revert was fought"
         );
         // The pods load the foreign text some time after the round that its coming set off.

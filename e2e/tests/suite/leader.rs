@@ -21,7 +21,7 @@ fn a_killed_leader_is_followed_by_the_one_that_stood_by() -> Result<()> {
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         wait::until("the roll-out is under way", READY, async || {
             ensure!(
-                s.cluster.corefile().await? != corefile::KUBEADM,
+                s.cluster.corefile().await? != corefile::kubeadm(),
                 "nothing is written yet"
             );
             Ok(())

@@ -10,6 +10,7 @@ use tsutsumi_e2e::{
     controller::Local,
     corefile, policy,
     process::Stopped,
+    rig::reload,
     scenario::{self, From, READY},
     wait,
 };
@@ -18,6 +19,14 @@ use tsutsumi_e2e::{
 fn a_pod_that_was_not_ready_causes_no_roll_back() -> Result<()> {
     let name = "pods-not-ready";
     scenario::run(From::Installed, async |s| {
+        // Pods take the new text up slowly, so that the stopped one is missed often before the change settles.
+        let slowly = corefile::kubeadm().replacen(&reload(), "reload 30s 10s\n    nsid slow", 1);
+        s.cluster.write_corefile(&slowly, "e2e").await?;
+        s.cluster.nudge().await?;
+        wait::until("every pod is slow", READY, async || {
+            s.pods_show(Some("slow")).await
+        })
+        .await?;
         let pod = s.cluster.dns_pods().await?.remove(0);
         let stopped = Stopped::dns_pod(&s.cluster, &pod.name).await?;
         wait::until("the stopped pod is not ready", READY, async || {
@@ -54,7 +63,7 @@ fn a_pod_that_stops_answering_after_the_write_brings_the_saved_text_back_once() 
         let pod = s.cluster.dns_pods().await?.remove(0);
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         wait::until("the candidate is written", READY, async || {
-            ensure!(s.cluster.corefile().await? != corefile::KUBEADM, "it is not");
+            ensure!(s.cluster.corefile().await? != corefile::kubeadm(), "it is not");
             Ok(())
         })
         .await?;
@@ -68,7 +77,7 @@ fn a_pod_that_stops_answering_after_the_write_brings_the_saved_text_back_once() 
             "which pod? {message:?}"
         );
         ensure!(
-            s.cluster.corefile().await? == corefile::KUBEADM,
+            s.cluster.corefile().await? == corefile::kubeadm(),
             "the saved text is not back"
         );
         drop(stopped);
@@ -105,7 +114,7 @@ fn an_edit_during_a_roll_back_survives() -> Result<()> {
         s.cluster.apply_policy(&policy::enforcing(name)).await?;
         drop(next(&mut between).await.context("the candidate is written")?);
         wait::until("the candidate is there", READY, async || {
-            ensure!(s.cluster.corefile().await? != corefile::KUBEADM, "it is not");
+            ensure!(s.cluster.corefile().await? != corefile::kubeadm(), "it is not");
             Ok(())
         })
         .await?;

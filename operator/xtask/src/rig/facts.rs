@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Platform;
+use super::{Platform, Reload};
 use crate::run;
 
 /// The single node.
@@ -97,6 +97,8 @@ pub(crate) struct Own {
     pub(crate) node: NodeAddresses,
     /// Whose cluster DNS it carries.
     pub(crate) platform: Platform,
+    /// Interval and jitter of `CoreDNS`' reload.
+    pub(crate) reload: Reload,
     /// Kubernetes' release.
     pub(crate) version: String,
     /// Kubernetes' programs.
@@ -128,6 +130,10 @@ impl fmt::Display for Facts {
             Platform::K3s => "k3s",
         };
         writeln!(formatter, "TSUTSUMI_PLATFORM={platform}")?;
+        if let Some(times) = &own.reload {
+            // Without a space, so that `env $(…)` takes it.
+            writeln!(formatter, "TSUTSUMI_COREDNS_RELOAD={}", times.replace(' ', ","))?;
+        }
         if let Ok(xtask) = std::env::current_exe() {
             writeln!(formatter, "TSUTSUMI_XTASK={}", xtask.display())?;
         }

@@ -32,7 +32,7 @@ use crate::tools::{self, Cache, Version, system};
 
 pub(crate) use self::coredns::platform_writer;
 pub(crate) use self::images::PAUSE;
-pub(crate) use self::options::{DnsOptions, Options, Platform};
+pub(crate) use self::options::{DnsOptions, Options, Platform, Reload};
 pub(crate) use self::outside::PORT as PROBER_PORT;
 pub(crate) use self::state::ROOT as FOLDER;
 
@@ -91,6 +91,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     let own = Own {
         node,
         platform: options.dns.platform,
+        reload: options.dns.reload.clone(),
         version: options.kubernetes.to_string(),
         kubernetes: rig.kubernetes.clone(),
         helm,
@@ -118,6 +119,7 @@ pub(crate) fn replace_dns(options: &DnsOptions) -> Result<()> {
         coredns::wait_until_answered(rig.node, false)
     })?;
     own.platform = options.platform;
+    own.reload.clone_from(&options.reload);
     own.coredns = coredns;
     let facts = Facts {
         kubeconfig: rig.kubeconfig.clone(),
