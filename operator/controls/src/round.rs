@@ -22,8 +22,6 @@ pub enum Warmed {
 /// What one probe is to show.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Aim {
-    /// Which text the pod runs, by NSID.
-    Identity,
     /// Internal clients are answered.
     InsideServed,
     /// Fills the cache for [`Aim::OutsideWarmed`].
@@ -56,8 +54,7 @@ impl Aim {
             Self::OutsideFresh | Self::OutsideWarmed(_) | Self::OutsideAny | Self::OutsideChaos => {
                 Vantage::Outside
             }
-            Self::Identity
-            | Self::InsideServed
+            Self::InsideServed
             | Self::WarmUp(_)
             | Self::SizeWith4096
             | Self::SizeWithoutEdns
@@ -72,7 +69,6 @@ impl Aim {
 impl fmt::Display for Aim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Identity => "the identity",
             Self::InsideServed => "a cluster name",
             Self::WarmUp(Warmed::Cluster) => "the cluster name that fills the cache",
             Self::WarmUp(Warmed::ForwardedAbsent) => "the forwarded absent name that fills the cache",

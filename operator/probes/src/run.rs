@@ -137,6 +137,8 @@ async fn one(ask: &Ask, egress: &Egress) -> (Saw, u32) {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use tsutsumi_model::{Endpoint, Port};
 
     use super::*;
@@ -174,6 +176,31 @@ mod tests {
         let batch = Batch::try_from(vec![metrics(3)]).unwrap();
         let seen = run(batch, Vantage::Inside, &Arc::new(Egress::new(Rules::default()))).await;
         assert_eq!(seen[0].saw, Saw::Nothing(Failure::NotPermitted));
+    }
+
+    /// Paused time is sound: the target is asked so rarely that nothing but the clock matters.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_has_its_time_and_no_more() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Endpoint {
+            address: silent.local_addr().unwrap().ip(),
+            port: Port::new(silent.local_addr().unwrap().port()).unwrap(),
+        };
+        let egress = Arc::new(Egress::new(Rules {
+            loopback: true,
+            target_rate: NonZeroU32::MIN,
+            ..Rules::default()
+        }));
+        // More than have their turn in the time of a batch, one each second.
+        let most = u32::try_from(MAX_METRICS).unwrap();
+        let probes = (0..most).map(|id| Probe {
+            id,
+            ask: Ask::Metrics(target),
+        });
+        let batch = Batch::try_from(probes.collect::<Vec<_>>()).unwrap();
+        let seen = run(batch, Vantage::Inside, &egress).await;
+        assert_eq!(seen[0].saw, Saw::Nothing(Failure::Timeout));
+        assert_eq!(seen.last().unwrap().saw, Saw::Nothing(Failure::Unfinished));
     }
 
     /// Paused time is sound: the listener's queue takes the connection and nothing is ever sent.

@@ -209,3 +209,7 @@ where
         Err(_) => tracing::warn!("connection closed: it took too long"),
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -218,7 +218,8 @@ async fn a_connection_that_ends_without_an_answer_is_closed() {
     assert_eq!(saw, Saw::Nothing(Failure::Closed));
 }
 
-#[tokio::test]
+/// Paused time is sound: nobody answers, so nothing but the clock can end a wait.
+#[tokio::test(start_paused = true)]
 async fn a_connection_without_an_answer_is_told_from_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -212,6 +212,44 @@ fn what_was_altered_is_no_longer_ours() {
 }
 
 #[test]
+fn a_comment_between_our_words_stays_whatever_becomes_of_them() {
+    for newline in ["\n", "\r\n"] {
+        let stock = STOCK.replace('\n', newline);
+        let made = fresh(&stock, &["10.0.0.0/8"]);
+        let lines: Vec<&str> = made.text.split_inclusive(newline).collect();
+        for at in 0..lines.len() {
+            for comment in [" # own".to_owned(), format!("{newline}# own # \"line")] {
+                let line = lines[at].strip_suffix(newline).unwrap();
+                let (before, after) = (lines[..at].concat(), lines[at + 1..].concat());
+                let noted = format!("{before}{line}{comment}{newline}{after}");
+                for allow in ["10.0.0.0/8", "192.0.2.0/24"] {
+                    let again = run(&noted, &desired(&[allow]), &made.ownership);
+                    assert_eq!(
+                        again.text.matches("# own").count(),
+                        1,
+                        "{noted}\n→\n{}",
+                        again.text
+                    );
+                    let third = run(&again.text, &desired(&[allow]), &again.ownership);
+                    assert_eq!(third.text, again.text, "{noted}");
+                    assert_eq!(third.changes, [], "{noted}");
+                }
+                let back = restore(&noted, &made.ownership).unwrap().text;
+                assert_eq!(back.matches("# own").count(), 1, "{noted}\n→\n{back}");
+                let words = |text: &str| {
+                    let tree = Corefile::parse(text).unwrap();
+                    tree.lexemes()
+                        .iter()
+                        .map(|word| word.text.clone())
+                        .collect::<Vec<_>>()
+                };
+                assert_eq!(words(&back), words(&stock), "{noted}\n→\n{back}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_seen_is_taken_for_anything() {
     let made = fresh(
         ".:53 {\n    {$DIRECTIVE} {\n        allow\n    }\n    any\n}\n",

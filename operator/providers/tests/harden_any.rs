@@ -160,8 +160,9 @@ fn with_file(text: &str, file: &str) -> Corefile {
     Corefile::parse_with(text, &Surroundings::with_files(files)).unwrap()
 }
 
-fn size(block: &tsutsumi_providers::coredns::corefile::Block) -> u16 {
-    bufsize::of(block).map_or(u16::MAX, |size| size.bytes(capabilities()).unwrap())
+/// None where it cannot be read: a snippet with `bufsize` that is imported twice gives a word too many.
+fn size(block: &tsutsumi_providers::coredns::corefile::Block) -> Option<u16> {
+    bufsize::of(block).map_or(Some(u16::MAX), |size| size.bytes(capabilities()))
 }
 
 proptest! {
@@ -217,9 +218,11 @@ proptest! {
                     }
                 }
             }
-            prop_assert!(size(result) <= size(foreign));
+            let Some(before) = size(foreign) else { continue };
+            let after = size(result).unwrap();
+            prop_assert!(after <= before);
             if !text.contains("*.override") {
-                prop_assert_eq!(size(result), size(foreign).min(wish.max_message_bytes.unwrap().bytes()));
+                prop_assert_eq!(after, before.min(wish.max_message_bytes.unwrap().bytes()));
             }
         }
     }

@@ -1,53 +1,27 @@
 //! Asks every pod of cluster DNS, from inside, what it answers and which text it runs.
 
-use tsutsumi_engine::resolver::confirm::AskedPod;
-use tsutsumi_model::{Ask, DnsQuestion, Endpoint, Probe, QueryClass, QueryType, Transport, Vantage};
+use tsutsumi_engine::{resolver::confirm::AskedPod, target::DnsPod};
+use tsutsumi_model::{
+    Ask, DnsQuestion, DomainName, Endpoint, Probe, QueryClass, QueryType, Transport, Vantage,
+};
 
 use super::{apply::Scene, vantage::VantageError};
 
 /// Every pod of the target with what it answered.
 pub(crate) async fn pods(scene: &Scene<'_>) -> Result<Vec<AskedPod>, VantageError> {
-    let name = scene.ctx.api_name.clone();
-    let mut probes = Vec::new();
+    let pods = &scene.target.pods;
     let mut owners = Vec::new();
-    for (index, pod) in scene.target.pods.iter().enumerate() {
-        let mut ask = |ask| {
-            probes.push(Probe {
-                id: u32::try_from(owners.len()).unwrap_or(u32::MAX),
-                ask,
-            });
-            owners.push(index);
-        };
-        for address in &pod.addresses {
-            for transport in [Transport::Udp, Transport::Tcp] {
-                ask(Ask::Dns(DnsQuestion {
-                    server: Endpoint {
-                        address: *address,
-                        port: pod.dns_port,
-                    },
-                    transport,
-                    name: name.clone(),
-                    qtype: QueryType::A,
-                    qclass: QueryClass::In,
-                    edns: Some(1232),
-                }));
-            }
-        }
-        if let (Some(address), Some(port)) = (pod.addresses.first(), pod.metrics_port) {
-            ask(Ask::Metrics(Endpoint {
-                address: *address,
-                port,
-            }));
-        }
+    let mut probes = Vec::new();
+    for ((owner, ask), id) in questions(pods, &scene.ctx.api_name).zip(0..) {
+        owners.push(owner);
+        probes.push(Probe { id, ask });
     }
     let observations = scene
         .ctx
         .vantages
         .ask(scene.cluster, Vantage::Inside, probes)
         .await?;
-    let mut asked: Vec<_> = scene
-        .target
-        .pods
+    let mut asked: Vec<_> = pods
         .iter()
         .map(|pod| AskedPod {
             name: pod.name.clone(),
@@ -64,4 +38,77 @@ pub(crate) async fn pods(scene: &Scene<'_>) -> Result<Vec<AskedPod>, VantageErro
         }
     }
     Ok(asked)
+}
+
+/// What is asked of which pod: a name that exists, at each of its addresses over both transports, and its metrics.
+fn questions<'a>(pods: &'a [DnsPod], name: &'a DomainName) -> impl Iterator<Item = (usize, Ask)> + 'a {
+    pods.iter().enumerate().flat_map(move |(index, pod)| {
+        let questions = pod.endpoints().flat_map(move |server| {
+            [Transport::Udp, Transport::Tcp].map(|transport| {
+                Ask::Dns(DnsQuestion {
+                    server,
+                    transport,
+                    name: name.clone(),
+                    qtype: QueryType::A,
+                    qclass: QueryClass::In,
+                    edns: Some(1232),
+                })
+            })
+        });
+        let metrics = pod.addresses.first().zip(pod.metrics_port);
+        let metrics = metrics.map(|(address, port)| {
+            Ask::Metrics(Endpoint {
+                address: *address,
+                port,
+            })
+        });
+        questions.chain(metrics).map(move |ask| (index, ask))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tsutsumi_model::Port;
+
+    use super::*;
+
+    #[test]
+    fn each_pod_is_asked_over_both_families_and_transports_and_for_its_metrics() {
+        let pod = |addresses: [&str; 2], metrics| DnsPod {
+            name: "coredns".to_owned(),
+            uid: String::new(),
+            node: String::new(),
+            addresses: addresses.map(|text| text.parse().unwrap()).to_vec(),
+            dns_port: Port::new(53).unwrap(),
+            metrics_port: Port::new(metrics),
+            ready: true,
+            host_network: false,
+            restarts: 0,
+        };
+        let pods = [
+            pod(["10.0.0.1", "fd00::1"], 9153),
+            pod(["10.0.0.2", "fd00::2"], 0),
+        ];
+        let name = "kubernetes.default.svc.cluster.local".parse().unwrap();
+        let asked: Vec<String> = questions(&pods, &name)
+            .map(|(owner, ask)| match ask {
+                Ask::Dns(question) => format!("{owner} {} {}", question.transport, question.server),
+                Ask::Metrics(server) => format!("{owner} metrics {server}"),
+            })
+            .collect();
+        assert_eq!(
+            asked,
+            [
+                "0 UDP 10.0.0.1:53",
+                "0 TCP 10.0.0.1:53",
+                "0 UDP [fd00::1]:53",
+                "0 TCP [fd00::1]:53",
+                "0 metrics 10.0.0.1:9153",
+                "1 UDP 10.0.0.2:53",
+                "1 TCP 10.0.0.2:53",
+                "1 UDP [fd00::2]:53",
+                "1 TCP [fd00::2]:53",
+            ]
+        );
+    }
 }

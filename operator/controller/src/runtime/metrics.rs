@@ -20,7 +20,7 @@ use prometheus_client::{
         histogram::{Histogram, exponential_buckets},
         info::Info,
     },
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 use tsutsumi_api::resolver_policy::ControlStatus;
 use tsutsumi_model::{ControlId, ControlState, Evidence};
@@ -101,97 +101,49 @@ pub(crate) struct Calling<'a>(&'a Metrics);
 impl Metrics {
     /// Registers everything under the prefix `tsutsumi`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
-            reconciles: Family::default(),
-            in_flight: Gauge::default(),
-            api_calls: Family::default(),
-            api_calls_in_flight: Gauge::default(),
-            control_state: Family::default(),
-            last_verified: Family::default(),
-            valid_until: Family::default(),
-            conditions: Conditions::default(),
-            plan_changes: Family::default(),
-            refused_in_cluster: Family::default(),
-            certificate_not_after: Family::default(),
-            leader: Gauge::default(),
-        };
-        let ours = registry.sub_registry_with_prefix("tsutsumi");
-        ours.register(
+        let mut ours = Ours(registry.sub_registry_with_prefix("tsutsumi"));
+        ours.0.register(
             "build",
             "What runs",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
-        ours.register_with_unit(
-            "reconcile_duration",
-            "How long a reconcile took",
-            Unit::Seconds,
-            metrics.reconcile_duration.clone(),
-        );
-        ours.register(
-            "reconciles",
-            "Reconciles by how they ended",
-            metrics.reconciles.clone(),
-        );
-        ours.register(
-            "reconciles_in_flight",
-            "Reconciles under way",
-            metrics.in_flight.clone(),
-        );
-        ours.register(
-            "api_calls",
-            "Calls that change or renew objects",
-            metrics.api_calls.clone(),
-        );
-        ours.register(
-            "api_calls_in_flight",
-            "Such calls under way",
-            metrics.api_calls_in_flight.clone(),
-        );
-        ours.register(
-            "control_state",
-            "1 for the state that a control is in, 0 for the others",
-            metrics.control_state.clone(),
-        );
-        ours.register_with_unit(
-            "control_last_verified_timestamp",
-            "When the control was last evaluated",
-            Unit::Seconds,
-            metrics.last_verified.clone(),
-        );
-        ours.register_with_unit(
-            "control_valid_until_timestamp",
-            "Later than this, the result counts as unknown",
-            Unit::Seconds,
-            metrics.valid_until.clone(),
-        );
-        ours.register(
-            "policy_condition",
-            "1 for each condition of a policy, with its status and reason",
-            metrics.conditions.family(),
-        );
-        ours.register(
-            "plan_changes",
-            "Changes that the plan holds",
-            metrics.plan_changes.clone(),
-        );
-        ours.register(
-            "acl_refused_in_cluster",
-            "Queries from inside the cluster that cluster DNS refused",
-            metrics.refused_in_cluster.clone(),
-        );
-        ours.register_with_unit(
-            "certificate_not_after_timestamp",
-            "When the certificate in this Secret ends",
-            Unit::Seconds,
-            metrics.certificate_not_after.clone(),
-        );
-        ours.register(
-            "leader",
-            "1 while this process holds the lease",
-            metrics.leader.clone(),
-        );
-        metrics
+        Self {
+            reconcile_duration: ours.add_seconds(
+                "reconcile_duration",
+                "How long a reconcile took",
+                Histogram::new(exponential_buckets(0.001, 2.0, 17)),
+            ),
+            reconciles: ours.plain("reconciles", "Reconciles by how they ended"),
+            in_flight: ours.plain("reconciles_in_flight", "Reconciles under way"),
+            api_calls: ours.plain("api_calls", "Calls that change or renew objects"),
+            api_calls_in_flight: ours.plain("api_calls_in_flight", "Such calls under way"),
+            control_state: ours.plain(
+                "control_state",
+                "1 for the state that a control is in, 0 for the others",
+            ),
+            last_verified: ours.seconds(
+                "control_last_verified_timestamp",
+                "When the control was last evaluated",
+            ),
+            valid_until: ours.seconds(
+                "control_valid_until_timestamp",
+                "Later than this, the result counts as unknown",
+            ),
+            conditions: Conditions::new(ours.plain(
+                "policy_condition",
+                "1 for each condition of a policy, with its status and reason",
+            )),
+            plan_changes: ours.plain("plan_changes", "Changes that the plan holds"),
+            refused_in_cluster: ours.plain(
+                "acl_refused_in_cluster",
+                "Queries from inside the cluster that cluster DNS refused",
+            ),
+            certificate_not_after: ours.seconds(
+                "certificate_not_after_timestamp",
+                "When the certificate in this Secret ends",
+            ),
+            leader: ours.plain("leader", "1 while this process holds the lease"),
+        }
     }
 
     /// Counts a reconcile from now on.
@@ -306,6 +258,30 @@ impl Metrics {
         let label = ControlLabel::new(policy, control);
         self.last_verified.remove(&label);
         self.valid_until.remove(&label);
+    }
+}
+
+/// Registers under our prefix and hands back what was registered, so that each name stands once, beside its field.
+struct Ours<'a>(&'a mut Registry);
+
+impl Ours<'_> {
+    fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        self.add(name, help, M::default())
+    }
+
+    fn seconds<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        self.add_seconds(name, help, M::default())
+    }
+
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn add_seconds<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0
+            .register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
     }
 }
 

@@ -14,16 +14,19 @@ use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use super::labels::ConditionLabel;
 
 /// The series of every policy; clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Conditions {
     family: Family<ConditionLabel, Gauge>,
     shown: Arc<Mutex<BTreeMap<String, Vec<ConditionLabel>>>>,
 }
 
 impl Conditions {
-    /// What a registry takes.
-    pub(super) fn family(&self) -> Family<ConditionLabel, Gauge> {
-        self.family.clone()
+    /// Shows them in this family.
+    pub(super) fn new(family: Family<ConditionLabel, Gauge>) -> Self {
+        Self {
+            family,
+            shown: Arc::default(),
+        }
     }
 
     /// Shows the conditions of a policy, and no others.

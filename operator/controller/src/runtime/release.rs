@@ -1,22 +1,27 @@
 //! `tsutsumi release`: takes our finalizer off every policy, so that an uninstall leaves none that cannot be deleted.
 //!
 //! The controller goes first, or it would put the finalizer back: its Deployment is scaled to nothing, and only once
-//! none of its pods runs are policies touched. Nothing else is changed; run again, it goes on where it stopped. Only
-//! metadata is read and written, so a policy that no longer fits its schema is let go like any other.
+//! none of its pods runs, and none can come up any more, are policies touched. Nothing else is changed; run again, it
+//! goes on where it stopped. Only metadata is read and written, so a policy that no longer fits its schema is let go
+//! like any other.
 
-use std::{collections::BTreeSet, pin::pin, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, pin::pin, time::Duration};
 
 use futures::TryStreamExt;
 use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, TestOperation, jsonptr::PointerBuf};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    core::v1::Pod,
+};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{ListParams, ObjectMeta, Patch, PatchParams},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
     },
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 use tsutsumi_api::ResolverPolicy;
@@ -31,12 +36,12 @@ use super::{
 /// What holds a policy until the way back is done.
 pub(crate) const FINALIZER: &str = "tsutsumi.dev/restore";
 
-/// The pods of the controller, as the chart labels them.
+/// The pods of the controller, and with them their ReplicaSets, as the chart labels them.
 const CONTROLLER_PODS: &str = "app.kubernetes.io/name=tsutsumi,app.kubernetes.io/component=controller";
 /// How long one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// How long pods may take to end: several times their grace, less than the hook has.
-const PODS_LIMIT: Duration = Duration::from_secs(120);
+/// How long the controller may take to end: several times the grace of its pods, less than the hook has.
+const END_LIMIT: Duration = Duration::from_secs(120);
 /// How often a policy may change under our hands before another run has to try.
 const TRIES: usize = 10;
 
@@ -70,8 +75,10 @@ pub(crate) enum ReleaseError {
         policy: String,
     },
     /// The controller could not be seen to end, so no policy was touched.
-    #[error("the controller's pods were not seen to end within {} s: {left}", PODS_LIMIT.as_secs())]
-    Pods {
+    #[error("the controller's {what} were not seen to end within {} s: {left}", END_LIMIT.as_secs())]
+    NotEnded {
+        /// Of what kind.
+        what: String,
         /// Which are left, or that none could be listed.
         left: String,
         /// What the last look came to, where it failed.
@@ -89,7 +96,7 @@ pub(crate) async fn run(args: ReleaseArgs) -> Result<(), ReleaseError> {
 
 async fn release(client: &Client, args: &ReleaseArgs) -> Result<(), ReleaseError> {
     stop(client, args).await?;
-    ended(client, &args.namespace).await?;
+    ended(client, args).await?;
     let_all_go(&Api::all(client.clone())).await
 }
 
@@ -105,28 +112,58 @@ async fn stop(client: &Client, args: &ReleaseArgs) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// Waits until no pod of the controller can write any more.
-async fn ended(client: &Client, namespace: &str) -> Result<(), ReleaseError> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let config = watcher::Config::default().labels(CONTROLLER_PODS);
-    let mut events = pin!(watcher(pods, config).default_backoff());
-    let until = Instant::now() + PODS_LIMIT;
+/// Waits until no pod of the controller can write any more, from the top: who makes ReplicaSets has seen that none is
+/// wanted, then who makes pods has, and only then is it looked for pods. A look at the pods alone would miss one that
+/// was about to be made, in the place of one that had just been evicted.
+async fn ended(client: &Client, args: &ReleaseArgs) -> Result<(), ReleaseError> {
+    let until = Instant::now() + END_LIMIT;
+    let namespace = args.namespace.as_str();
+    let deployment = watcher::Config::default().fields(&format!("metadata.name={}", args.deployment));
+    let ours = watcher::Config::default().labels(CONTROLLER_PODS);
+    none_left(
+        Api::namespaced(client.clone(), namespace),
+        deployment,
+        until,
+        is_behind,
+    )
+    .await?;
+    none_left(
+        Api::namespaced(client.clone(), namespace),
+        ours.clone(),
+        until,
+        makes_pods,
+    )
+    .await?;
+    none_left(Api::namespaced(client.clone(), namespace), ours, until, runs).await
+}
+
+async fn none_left<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    until: Instant,
+    is_left: fn(&K) -> bool,
+) -> Result<(), ReleaseError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let what = format!("{}s", K::kind(&()));
+    let mut events = pin!(watcher(api, config).default_backoff());
     let mut left = BTreeSet::new();
     let (mut listed, mut source) = (false, None);
     while !(listed && left.is_empty()) {
         match timeout_at(until, events.try_next()).await {
             Ok(Ok(Some(event))) => match event {
                 Event::Init => (listed, left) = (false, BTreeSet::new()),
-                Event::InitApply(pod) | Event::Apply(pod) if runs(&pod) => {
-                    left.insert(pod.name_any());
+                Event::InitApply(object) | Event::Apply(object) if is_left(&object) => {
+                    left.insert(object.name_any());
                 }
-                Event::InitApply(pod) | Event::Apply(pod) | Event::Delete(pod) => {
-                    left.remove(&pod.name_any());
+                Event::InitApply(object) | Event::Apply(object) | Event::Delete(object) => {
+                    left.remove(&object.name_any());
                 }
                 Event::InitDone => (listed, source) = (true, None),
             },
             Ok(Err(problem)) => {
-                tracing::warn!(error = %Chain(&problem), "cannot watch the controller's pods; trying again");
+                tracing::warn!(what, error = %Chain(&problem), "cannot watch what is left of the controller; trying again");
                 source = Some(problem);
             }
             Ok(Ok(None)) | Err(_) => {
@@ -135,11 +172,27 @@ async fn ended(client: &Client, namespace: &str) -> Result<(), ReleaseError> {
                 } else {
                     "they could not be listed".to_owned()
                 };
-                return Err(ReleaseError::Pods { left, source });
+                return Err(ReleaseError::NotEnded { what, left, source });
             }
         }
     }
     Ok(())
+}
+
+/// Its controller has not seen yet what it says, and may go on making ReplicaSets that want pods.
+fn is_behind(deployment: &Deployment) -> bool {
+    let seen = deployment
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation);
+    seen < deployment.metadata.generation
+}
+
+/// It wants pods, or its controller has not seen yet that it wants none.
+fn makes_pods(set: &ReplicaSet) -> bool {
+    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let seen = set.status.as_ref().and_then(|status| status.observed_generation);
+    wanted > 0 || seen < set.metadata.generation
 }
 
 /// A pod whose containers have all ended for good may stay for long, and does nothing.

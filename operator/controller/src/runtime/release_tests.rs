@@ -15,6 +15,8 @@ use crate::runtime::{
 };
 
 const SCALE: &str = "/apis/apps/v1/namespaces/dyke/deployments/tsutsumi-controller/scale";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/dyke/deployments";
+const SETS: &str = "/apis/apps/v1/namespaces/dyke/replicasets";
 const PODS: &str = "/api/v1/namespaces/dyke/pods";
 const POLICIES: &str = "/apis/tsutsumi.dev/v1alpha1/resolverpolicies";
 
@@ -26,6 +28,9 @@ struct Cluster {
     /// Whether a watch tells that the first pod went; else it stays silent.
     pods_end: bool,
     no_deployment: bool,
+    /// The generations of the Deployment and of its ReplicaSet that were not seen yet, one by one, and the pods that the
+    /// ReplicaSet wanted before.
+    unseen: Vec<(i64, i64, i32)>,
     policies: BTreeMap<&'static str, Value>,
     /// How often somebody else is quicker.
     races: usize,
@@ -57,6 +62,30 @@ impl Cluster {
                 self.patches.push(asked.body.clone());
                 ok(json!({"metadata": {"name": "tsutsumi-controller"}, "spec": {"replicas": 0}}))
             }
+            (DEPLOYMENTS, "GET") if self.no_deployment => {
+                ok(json!({"metadata": {"resourceVersion": "1"}, "items": []}))
+            }
+            (DEPLOYMENTS, "GET") => {
+                assert!(
+                    asked.query.contains("metadata.name%3Dtsutsumi-controller"),
+                    "{}",
+                    asked.query
+                );
+                ok(json!({"metadata": {"resourceVersion": "1"}, "items": [self.deployment()]}))
+            }
+            (SETS, "GET") => {
+                assert!(asked.query.contains("component%3Dcontroller"), "{}", asked.query);
+                ok(json!({"metadata": {"resourceVersion": "1"}, "items": [self.set()]}))
+            }
+            (DEPLOYMENTS | SETS, "WATCH") if self.unseen.is_empty() => Told::Silence,
+            (DEPLOYMENTS, "WATCH") => {
+                self.unseen.remove(0);
+                ok(json!({"type": "MODIFIED", "object": self.deployment()}))
+            }
+            (SETS, "WATCH") => {
+                self.unseen.remove(0);
+                ok(json!({"type": "MODIFIED", "object": self.set()}))
+            }
             (PODS, "GET") => {
                 assert!(asked.query.contains("component%3Dcontroller"), "{}", asked.query);
                 let items: Vec<_> = self.pods.iter().map(pod).collect();
@@ -79,6 +108,20 @@ impl Cluster {
                 None => panic!("not ours to ask: {what} {path}"),
             },
         }
+    }
+
+    fn deployment(&self) -> Value {
+        let (seen, ..) = self.unseen.first().copied().unwrap_or((2, 2, 0));
+        let metadata = json!({"name": "tsutsumi-controller", "namespace": "dyke", "generation": 2, "resourceVersion": "1"});
+        json!({"metadata": metadata, "status": {"observedGeneration": seen}})
+    }
+
+    fn set(&self) -> Value {
+        let (_, seen, wanted) = self.unseen.first().copied().unwrap_or((2, 2, 0));
+        let metadata =
+            json!({"name": "controller-set", "namespace": "dyke", "generation": 2, "resourceVersion": "1"});
+        let spec = json!({"replicas": wanted, "selector": {}});
+        json!({"metadata": metadata, "spec": spec, "status": {"observedGeneration": seen, "replicas": 0}})
     }
 
     fn policy(&mut self, name: &str, asked: &Asked) -> Told {
@@ -149,6 +192,8 @@ async fn policies_are_let_go_once_no_controller_runs() {
     let cluster = cluster.lock().unwrap();
     let order = [
         format!("PATCH {SCALE}"),
+        format!("GET {DEPLOYMENTS}"),
+        format!("GET {SETS}"),
         format!("GET {PODS}"),
         format!("WATCH {PODS}"),
         format!("GET {POLICIES}"),
@@ -220,6 +265,32 @@ async fn no_policy_is_touched_while_a_controller_may_run() {
         "{:?}",
         cluster.asked
     );
+}
+
+/// No pod is there, and one may still come: first the Deployment is behind, then the ReplicaSet wants one, then it is
+/// behind.
+#[tokio::test(start_paused = true)]
+async fn pods_are_looked_for_once_none_can_come_up_any_more() {
+    let (outcome, cluster) = released(Cluster {
+        unseen: vec![(1, 2, 0), (2, 2, 1), (2, 1, 0)],
+        policies: [policy("ours", &[FINALIZER])].into(),
+        ..Cluster::default()
+    })
+    .await;
+    outcome.unwrap();
+    assert_eq!(finalizers(&cluster, "ours"), json!([]));
+    let order = [
+        format!("PATCH {SCALE}"),
+        format!("GET {DEPLOYMENTS}"),
+        format!("WATCH {DEPLOYMENTS}"),
+        format!("GET {SETS}"),
+        format!("WATCH {SETS}"),
+        format!("WATCH {SETS}"),
+        format!("GET {PODS}"),
+        format!("GET {POLICIES}"),
+        format!("PATCH {POLICIES}/ours"),
+    ];
+    assert_eq!(cluster.lock().unwrap().asked, order);
 }
 
 #[tokio::test(start_paused = true)]

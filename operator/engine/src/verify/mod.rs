@@ -16,9 +16,7 @@ pub use tsutsumi_controls::{
 use tsutsumi_model::{ControlId, DomainName, Endpoint, Exposure};
 
 pub use judge::judge_round;
-pub use questions::{
-    LARGE_ANSWER, MAX_EXPOSED, MAX_PODS, MAX_ZONES, plan_identity, plan_round, zones_of_keys,
-};
+pub use questions::{LARGE_ANSWER, MAX_EXPOSED, MAX_PODS, MAX_ZONES, plan_round, zones_of_keys};
 
 /// A DNS pod that is to be probed.
 #[derive(Clone, Debug, Eq, PartialEq)]

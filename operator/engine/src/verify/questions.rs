@@ -49,28 +49,6 @@ pub fn plan_round(input: &RoundInput, nonce: &str) -> Result<Round, NameError> {
     })
 }
 
-/// Plans the questions that tell which text each pod runs: its identity over UDP and TCP, and its metrics.
-///
-/// # Errors
-/// If the namespace is no DNS label, or a name gets too long with it.
-pub fn plan_identity(input: &RoundInput) -> Result<Vec<Step>, NameError> {
-    let mut plan = Planner {
-        names: Names::new(input, "identity")?,
-        next: 0,
-    };
-    let mut steps = Vec::new();
-    for pod in pods(input) {
-        for server in endpoints(pod) {
-            let name = plan.names.cluster.clone();
-            for transport in BOTH {
-                steps.push(plan.ask(Aim::Identity, &place(pod), server, transport, &name));
-            }
-        }
-        steps.extend(plan.metrics(pod));
-    }
-    Ok(steps)
-}
-
 /// The zones of a Corefile's server blocks, from the blocks' keys: without the root, which every other name belongs
 /// to, without networks, and without what is served over other transports than plain DNS.
 #[must_use]

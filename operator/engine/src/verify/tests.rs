@@ -278,17 +278,6 @@ fn evidence_of_metrics_is_what_tells_the_version() {
 }
 
 #[test]
-fn the_identity_is_asked_for_over_both_transports_and_families() {
-    let steps = plan_identity(&input(1)).unwrap();
-    assert_eq!(steps.len(), 2 * 2 + 1);
-    assert!(
-        steps
-            .iter()
-            .all(|(purpose, _)| purpose.aim.vantage() == Vantage::Inside)
-    );
-}
-
-#[test]
 fn names_that_are_none_are_refused() {
     assert!(plan_round(&input(1), "two words").is_err());
     assert!(

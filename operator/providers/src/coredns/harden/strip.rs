@@ -61,19 +61,12 @@ pub(crate) fn strip(
             lexemes,
         }));
     }
-    let ranges: Vec<_> = live
+    let splices: Vec<_> = live
         .iter()
         .filter(|live| takes(live.written.role))
-        .filter_map(|live| bytes(tree, live))
+        .filter_map(|live| removal(tree, live))
         .collect();
-    let splices = merged(ranges)
-        .into_iter()
-        .map(|at| Splice {
-            at,
-            text: String::new(),
-        })
-        .collect();
-    let tree = tree.apply(splices).map_err(HardenError::Edit)?;
+    let tree = tree.apply(merged(splices)).map_err(HardenError::Edit)?;
     Ok(Stripped { tree, live, retained })
 }
 
@@ -196,27 +189,55 @@ fn drop_lone_braces(block: &Block, found: &mut Vec<(Written, Range<usize>)>) {
     });
 }
 
-/// The words with the white space that came with them; if that was altered, their line.
-fn bytes(tree: &Corefile, live: &Live) -> Option<Range<usize>> {
+/// The words go with the white space that came with them; if that was altered, with their line. Comments that somebody
+/// put between them stay, each on a line of its own.
+fn removal(tree: &Corefile, live: &Live) -> Option<Splice> {
     let span = tree.span(&live.lexemes)?;
-    let (lead, trail) = (&live.written.lead, &live.written.trail);
-    let exact = tree.source()[..span.start].ends_with(lead.as_str())
-        && tree.source()[span.end..].starts_with(trail.as_str())
-        && !lead.is_empty();
-    if exact {
-        Some(span.start - lead.len()..span.end + trail.len())
+    let (source, comments) = (tree.source(), comments(tree, &live.lexemes));
+    let (lead, trail) = (live.written.lead.as_str(), live.written.trail.as_str());
+    let exact =
+        source[..span.start].ends_with(lead) && source[span.end..].starts_with(trail) && !lead.is_empty();
+    let (at, mut text) = if exact {
+        let text = comments.iter().flat_map(|comment| [lead, comment]).collect();
+        (span.start - lead.len()..span.end + trail.len(), text)
     } else {
-        tree.removal_of(&live.lexemes)
+        let at = tree.removal_of(&live.lexemes)?;
+        let indent = &source[at.start..span.start];
+        (
+            at,
+            comments
+                .iter()
+                .flat_map(|comment| [indent, comment, "\n"])
+                .collect::<String>(),
+        )
+    };
+    if exact && !comments.is_empty() {
+        let ends = source[at.end..].is_empty() || source[at.end..].starts_with(['\r', '\n']);
+        text.push_str(if ends { "" } else { lead });
     }
+    Some(Splice { at, text })
 }
 
-fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<usize>> = Vec::new();
-    for range in ranges {
+/// The comments between the words.
+fn comments<'a>(tree: &'a Corefile, lexemes: &Range<usize>) -> Vec<&'a str> {
+    let words = tree.lexemes().get(lexemes.clone()).unwrap_or_default();
+    words
+        .windows(2)
+        .flat_map(|pair| tree.source()[pair[0].span.end..pair[1].span.start].lines())
+        .filter_map(|line| line.find('#').map(|at| line[at..].trim_end()))
+        .collect()
+}
+
+fn merged(mut splices: Vec<Splice>) -> Vec<Splice> {
+    splices.sort_by_key(|splice| splice.at.start);
+    let mut merged: Vec<Splice> = Vec::new();
+    for splice in splices {
         match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
+            Some(last) if splice.at.start <= last.at.end => {
+                last.at.end = last.at.end.max(splice.at.end);
+                last.text.push_str(&splice.text);
+            }
+            _ => merged.push(splice),
         }
     }
     merged
