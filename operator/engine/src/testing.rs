@@ -33,17 +33,22 @@ pub(crate) fn add(cluster: &mut Cluster, yaml: &str) {
     for document in yaml.split("\n---\n").filter(|text| !text.trim().is_empty()) {
         let object: Value =
             serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error} in {document}"));
-        let kind = object["kind"].as_str().unwrap().to_owned();
-        match kind.as_str() {
-            "Node" => put(&mut cluster.nodes, object, |each| &each.metadata),
-            "Service" => index(&mut cluster.services, object),
-            "EndpointSlice" => index(&mut cluster.slices, object),
-            "Pod" => put(&mut cluster.pods, object, |each: &Pod| &each.metadata),
-            "Deployment" => put(&mut cluster.deployments, object, |each| &each.metadata),
-            "DaemonSet" => put(&mut cluster.daemon_sets, object, |each| &each.metadata),
-            "ConfigMap" => put(&mut cluster.config_maps, object, |each| &each.metadata),
-            other => panic!("no place for a {other}"),
-        }
+        place(cluster, object);
+    }
+}
+
+/// Adds an object, or puts it in the place of the one of its kind and name.
+pub(crate) fn place(cluster: &mut Cluster, object: Value) {
+    let kind = object["kind"].as_str().unwrap().to_owned();
+    match kind.as_str() {
+        "Node" => put(&mut cluster.nodes, object, |each| &each.metadata),
+        "Service" => index(&mut cluster.services, object),
+        "EndpointSlice" => index(&mut cluster.slices, object),
+        "Pod" => put(&mut cluster.pods, object, |each: &Pod| &each.metadata),
+        "Deployment" => put(&mut cluster.deployments, object, |each| &each.metadata),
+        "DaemonSet" => put(&mut cluster.daemon_sets, object, |each| &each.metadata),
+        "ConfigMap" => put(&mut cluster.config_maps, object, |each| &each.metadata),
+        other => panic!("no place for a {other}"),
     }
 }
 

@@ -103,6 +103,10 @@ fn expired() -> Told {
     event("ERROR", &status)
 }
 
+fn down() -> Told {
+    Told::Answer(StatusCode::INTERNAL_SERVER_ERROR, json!({ "message": "down" }))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_is_known_with_its_last_page() {
     let half = run([list(&[near("a")], Some("more"))]).await;
@@ -127,16 +131,21 @@ async fn a_list_anew_takes_away_what_is_gone() {
     let run = run([
         list(&[near("a"), near("b")], None),
         expired(),
+        list(&[near("a")], Some("more")),
+        down(),
         list(&[near("b"), near("c")], None),
     ])
     .await;
-    assert_eq!(run.near(), ["b", "c"]);
+    assert_eq!(
+        run.near(),
+        ["b", "c"],
+        "neither of the first list nor of the half one"
+    );
     assert_eq!(run.triggers, 2, "one for each list");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_late_or_cut_off_takes_nothing_away() {
-    let down = || Told::Answer(StatusCode::INTERNAL_SERVER_ERROR, json!({ "message": "down" }));
     let run = run([
         list(&[near("a"), near("b")], None),
         down(),
