@@ -59,6 +59,7 @@ impl Watches {
         I: Index<Object = K>,
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
+        // Pages rather than a streamed list: kube does not fall back where an API server has no such lists.
         let mut config = watcher::Config::default().page_size(PAGE);
         if let Some(name) = name {
             config = config.fields(&format!("metadata.name={name}"));

@@ -6,11 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::serde_json::{Value, from_value, json};
+use k8s_openapi::{
+    api::core::v1::ConfigMap,
+    serde_json::{Value, from_value, json},
+};
 use proptest::prelude::*;
 use tsutsumi_api::ResolverPolicy;
 
-use super::{Cluster, Concern, Index, Interest, Pods};
+use super::{Cluster, Concern, Index, Interest, Pods, Whole};
 use crate::{
     resolver::check,
     testing::{kubeadm, place},
@@ -280,6 +283,28 @@ fn a_write_that_changes_nothing_that_is_read_does_not_matter() {
     assert!(!pods.put(pod("2", "b"), &interest));
     assert!(pods.remove(&pod("3", "b"), &interest));
     assert!(!pods.remove(&pod("4", "b"), &interest), "it is gone already");
+}
+
+#[test]
+fn of_what_is_kept_whole_the_newest_stays_and_its_content_matters() {
+    let map = |version: &str, text: &str| {
+        let map = json!({
+            "metadata": {
+                "namespace": "kube-system", "name": "coredns", "resourceVersion": version,
+                "managedFields": [{ "manager": version }],
+            },
+            "data": { "Corefile": text },
+        });
+        from_value::<ConfigMap>(map).unwrap()
+    };
+    let mut maps = Whole::default();
+    assert!(maps.put(map("1", "a"), &Interest::default()));
+    assert!(!maps.put(map("2", "a"), &Interest::default()));
+    // A write is tested against the version that was read last.
+    assert_eq!(maps.all()[0].metadata.resource_version.as_deref(), Some("2"));
+    assert!(maps.put(map("3", "b"), &Interest::default()));
+    assert!(maps.remove(&map("4", "b"), &Interest::default()));
+    assert!(maps.is_empty());
 }
 
 #[test]
