@@ -27,7 +27,11 @@ fn main() -> ExitCode {
         Ok(level) => level,
         Err(problem) => return failed(&problem),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(problem) => return failed(&problem),
     };
@@ -41,6 +45,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err::<(), Box<dyn std::error::Error>>(problem) => failed(problem.as_ref()),
     }
+}
+
+/// Two threads are plenty for what waits most of the time; each more would keep memory of its own.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
 }
 
 /// Says why the process ends: plain, since logging may be what failed.

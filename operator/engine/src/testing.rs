@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::serde_json::{self, Value, from_value};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Index, Interest, Pod};
 
 /// A kubeadm cluster with two nodes and two CoreDNS pods, closed to the outside.
 pub(crate) const KUBEADM: &str = include_str!("../testdata/kubeadm.yaml");
@@ -33,17 +33,22 @@ pub(crate) fn add(cluster: &mut Cluster, yaml: &str) {
     for document in yaml.split("\n---\n").filter(|text| !text.trim().is_empty()) {
         let object: Value =
             serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error} in {document}"));
-        let kind = object["kind"].as_str().unwrap().to_owned();
-        match kind.as_str() {
-            "Node" => put(&mut cluster.nodes, object, |each| &each.metadata),
-            "Service" => put(&mut cluster.services, object, |each| &each.metadata),
-            "EndpointSlice" => put(&mut cluster.slices, object, |each| &each.metadata),
-            "Pod" => put(&mut cluster.pods, object, |each| &each.metadata),
-            "Deployment" => put(&mut cluster.deployments, object, |each| &each.metadata),
-            "DaemonSet" => put(&mut cluster.daemon_sets, object, |each| &each.metadata),
-            "ConfigMap" => put(&mut cluster.config_maps, object, |each| &each.metadata),
-            other => panic!("no place for a {other}"),
-        }
+        place(cluster, object);
+    }
+}
+
+/// Adds an object, or puts it in the place of the one of its kind and name.
+pub(crate) fn place(cluster: &mut Cluster, object: Value) {
+    let kind = object["kind"].as_str().unwrap().to_owned();
+    match kind.as_str() {
+        "Node" => put(&mut cluster.nodes, object, |each| &each.metadata),
+        "Service" => index(&mut cluster.services, object),
+        "EndpointSlice" => index(&mut cluster.slices, object),
+        "Pod" => put(&mut cluster.pods, object, |each: &Pod| &each.metadata),
+        "Deployment" => put(&mut cluster.deployments, object, |each| &each.metadata),
+        "DaemonSet" => put(&mut cluster.daemon_sets, object, |each| &each.metadata),
+        "ConfigMap" => put(&mut cluster.config_maps, object, |each| &each.metadata),
+        other => panic!("no place for a {other}"),
     }
 }
 
@@ -64,12 +69,26 @@ where
     assert!(hit, "no object is called {name}");
 }
 
+/// The object of that name in the YAML, changed as a user would change its JSON.
+pub(crate) fn changed(yaml: &str, name: &str, change: impl Fn(&mut Value)) -> String {
+    let objects = yaml.split("\n---\n").map(|document| {
+        let object: Value =
+            serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error} in {document}"));
+        object
+    });
+    let mut object = objects
+        .into_iter()
+        .find(|object| object["metadata"]["name"] == name)
+        .unwrap_or_else(|| panic!("no object is called {name}"));
+    change(&mut object);
+    // JSON is YAML.
+    object.to_string()
+}
+
 /// Turns every list by as many places.
 pub(crate) fn turned(cluster: &Cluster, by: usize) -> Cluster {
     let mut turned = cluster.clone();
     turn(&mut turned.nodes, by);
-    turn(&mut turned.services, by);
-    turn(&mut turned.slices, by);
     turn(&mut turned.pods, by);
     turn(&mut turned.deployments, by);
     turn(&mut turned.daemon_sets, by);
@@ -78,8 +97,6 @@ pub(crate) fn turned(cluster: &Cluster, by: usize) -> Cluster {
     turn(&mut turned.pools, by);
     if by % 2 == 1 {
         turned.nodes.reverse();
-        turned.services.reverse();
-        turned.slices.reverse();
         turned.pods.reverse();
         turned.config_maps.reverse();
     }
@@ -90,6 +107,11 @@ fn turn<T>(list: &mut [T], by: usize) {
     if !list.is_empty() {
         list.rotate_left(by % list.len());
     }
+}
+
+fn index<I: Index<Object: serde::de::DeserializeOwned>>(index: &mut Arc<I>, object: Value) {
+    let object = from_value(object).unwrap();
+    Arc::make_mut(index).put(object, &Interest::default());
 }
 
 fn put<T>(

@@ -19,7 +19,7 @@ pub(crate) async fn pods(scene: &Scene<'_>) -> Result<Vec<AskedPod>, VantageErro
     let observations = scene
         .ctx
         .vantages
-        .ask(scene.cluster, Vantage::Inside, probes)
+        .ask(&scene.cluster.pods, Vantage::Inside, probes)
         .await?;
     let mut asked: Vec<_> = pods
         .iter()

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Pod};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tsutsumi_engine::{
-    cluster::Cluster,
+    cluster::{self, Cluster},
     resolver::plan::Slot,
     target::{MountedFiles, Target},
 };
@@ -113,9 +113,8 @@ pub(crate) const LABEL: &str = "tsutsumi.dev/canary";
 const DEADLINE: i64 = 300;
 
 /// Whether a pod is a canary of the policy that is not on its way out yet.
-pub(crate) fn is_of(pod: &Pod, own_namespace: &str, policy: &str) -> bool {
-    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL));
-    label.is_some_and(|label| label == policy)
+pub(crate) fn is_of(pod: &cluster::Pod, own_namespace: &str, policy: &str) -> bool {
+    pod.label(LABEL) == Some(policy)
         && pod.metadata.namespace.as_deref() == Some(own_namespace)
         && pod.metadata.deletion_timestamp.is_none()
 }

@@ -1,6 +1,6 @@
 //! Compares what two canaries answer, question by question.
 
-use k8s_openapi::api::core::v1::Pod;
+use tsutsumi_engine::cluster::Pod;
 use tsutsumi_model::{
     Ask, DnsQuestion, DomainName, Endpoint, Observation, Probe, QueryClass, QueryType, Rcode, Saw, Transport,
 };
@@ -62,14 +62,7 @@ pub(crate) fn worse(present: &[Observation], candidate: &[Observation]) -> Optio
 /// Why a canary's container ended, as it said itself. What it wrote to its two outputs comes in no certain order, so
 /// the line that speaks of an error goes before the last one.
 pub(crate) fn last_words(pod: &Pod) -> String {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    let message = statuses
-        .filter_map(|status| status.state.as_ref()?.terminated.as_ref())
-        .find_map(|ended| ended.message.as_deref())
-        .unwrap_or_default();
+    let message = pod.last_words.as_deref().unwrap_or_default();
     let mut lines = message
         .lines()
         .map(str::trim)
@@ -169,7 +162,7 @@ mod tests {
     fn the_line_of_the_error_is_told_wherever_it_stands() {
         let error = "/etc/coredns/Corefile:2 - Error during parsing: Unknown directive 'x'";
         let said = |message: &str| {
-            let pod = json!({ "status": { "containerStatuses": [{
+            let pod = json!({ "metadata": {}, "status": { "containerStatuses": [{
                 "name": "coredns", "image": "", "imageID": "", "ready": false, "restartCount": 0,
                 "state": { "terminated": { "exitCode": 1, "message": message } },
             }]}});

@@ -12,7 +12,6 @@ use super::{
     canary::{self, Files, Role},
     compare,
     error::Error,
-    observe,
 };
 use crate::runtime::writer::{WriteError, Writer};
 
@@ -73,11 +72,10 @@ struct Seen {
 
 async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Error> {
     let name = files.name(role);
-    let Some(pod) = observe::pod(scene.cluster, &scene.ctx.scope.own_namespace, &name) else {
+    let Some(pod) = scene.cluster.pod(&scene.ctx.scope.own_namespace, &name) else {
         create(scene, files, role).await?;
         return Ok(Look::Pending);
     };
-    let status = pod.status.clone().unwrap_or_default();
     let age = pod
         .metadata
         .creation_timestamp
@@ -85,7 +83,7 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
         .map_or(SignedDuration::ZERO, |created| {
             Timestamp::now().duration_since(created.0)
         });
-    if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+    if pod.finished {
         return Ok(Look::Down(compare::last_words(pod)));
     }
     let late = |what: &str| {
@@ -95,7 +93,7 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
             Look::Pending
         }
     };
-    let Some(address) = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()) else {
+    let Some(&address) = pod.addresses.first() else {
         return Ok(late("it got no address"));
     };
     let Some(port) = scene.target.pods.first().map(|pod| pod.dns_port) else {
@@ -107,7 +105,7 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
     match scene
         .ctx
         .vantages
-        .ask(scene.cluster, Vantage::Inside, probes)
+        .ask(&scene.cluster.pods, Vantage::Inside, probes)
         .await
     {
         Ok(observations) if compare::serves(&observations) => Ok(Look::Up(Seen { observations, age })),

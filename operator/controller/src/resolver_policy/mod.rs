@@ -11,6 +11,7 @@ mod compare;
 mod error;
 mod finalizer;
 mod judge;
+mod keep;
 mod memory;
 mod observe;
 mod optional;
@@ -45,7 +46,7 @@ use kube::{
 use tokio::sync::mpsc;
 use tsutsumi_api::ResolverPolicy;
 use tsutsumi_engine::{
-    cluster::Cluster,
+    cluster::{Cluster, Concern},
     resolver::{Checked, Planned, check, plan, rollout::Circumstances},
 };
 use tsutsumi_model::DomainName;
@@ -230,11 +231,13 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     if let Some(status) = &memory.status {
         policy.status = Some(status.clone());
     }
-    let cluster = ctx.caches.cluster();
+    let mut cluster = ctx.caches.cluster();
     let others = others(ctx, &name);
     let others: Vec<_> = others.iter().map(AsRef::as_ref).collect();
 
     let checked = check(&policy, &others, &cluster);
+    ctx.caches.watch_for(&name, Concern::of(&checked, &cluster));
+    cluster.let_go();
     let mut planned = plan(&checked, &memory.record);
     if ctx.audit_only && checked.writes() {
         planned = planned.held_back();
@@ -248,15 +251,6 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         Box::pin(take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)),
     )
     .await?;
-    let dns = checked
-        .target
-        .iter()
-        .flat_map(|target| &target.pods)
-        .flat_map(|pod| pod.addresses.clone());
-    ctx.caches.watch_for(
-        checked.allow.as_ref().map(|allow| allow.nets.clone()),
-        dns.collect(),
-    );
     let request = verify::request(ctx, &checked, memory.rollout.as_ref());
     let verified = ctx.verifier.newest(request.as_ref());
     let expiry = verified
@@ -346,6 +340,7 @@ fn others(ctx: &Ctx, name: &str) -> Vec<Arc<ResolverPolicy>> {
 /// The policy is gone.
 fn forget(ctx: &Ctx, name: &str) {
     ctx.memories.forget(name);
+    ctx.caches.forget(name);
     ctx.verifier.stop(name);
     ctx.metrics.forget(name);
     ctx.diagnostics.remove("policies", name);

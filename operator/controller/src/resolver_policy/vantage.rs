@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use k8s_openapi::api::core::v1::Pod;
-use tsutsumi_engine::cluster::Cluster;
+use tsutsumi_engine::cluster::Pod;
 use tsutsumi_model::{Observation, Port, Probe, Vantage};
 use tsutsumi_probes::{ProberClient, ProberError};
 
@@ -65,10 +64,10 @@ impl Vantages {
         !self.outside.is_empty()
     }
 
-    /// Asks the first prober of a vantage that answers.
+    /// Asks the first prober of a vantage that answers; `pods` are those of our own namespace among others.
     pub(crate) async fn ask(
         &self,
-        cluster: &Cluster,
+        pods: &[Arc<Pod>],
         vantage: Vantage,
         probes: Vec<Probe>,
     ) -> Result<Vec<Observation>, VantageError> {
@@ -77,7 +76,7 @@ impl Vantages {
         }
         let (addresses, advice) = match vantage {
             Vantage::Inside => (
-                self.inside(cluster),
+                self.inside(pods),
                 "wait for the pods of the Deployment tsutsumi-prober",
             ),
             Vantage::Outside => (
@@ -109,31 +108,21 @@ impl Vantages {
     }
 
     /// The ready pods of our prober.
-    fn inside(&self, cluster: &Cluster) -> Vec<SocketAddr> {
-        let mut addresses: Vec<_> = cluster
-            .pods
-            .iter()
-            .filter_map(|pod| self.prober_address(pod))
-            .collect();
+    fn inside(&self, pods: &[Arc<Pod>]) -> Vec<SocketAddr> {
+        let mut addresses: Vec<_> = pods.iter().filter_map(|pod| self.prober_address(pod)).collect();
         addresses.sort_unstable();
         addresses
     }
 
     fn prober_address(&self, pod: &Arc<Pod>) -> Option<SocketAddr> {
         let ours = pod.metadata.namespace.as_deref() == Some(&self.own_namespace);
-        let labels = pod.metadata.labels.as_ref()?;
-        let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
+        let is = |key: &str, value: &str| pod.label(key) == Some(value);
         if !ours || !is("app.kubernetes.io/name", "tsutsumi") || !is("app.kubernetes.io/component", "prober")
         {
             return None;
         }
-        let status = pod.status.as_ref()?;
-        let ready = status
-            .conditions
-            .iter()
-            .flatten()
-            .any(|c| c.type_ == "Ready" && c.status == "True");
-        let address = status.pod_ip.as_ref()?.parse().ok()?;
-        ready.then_some(SocketAddr::new(address, self.prober_port.get()))
+        let address = *pod.addresses.first()?;
+        pod.ready
+            .then_some(SocketAddr::new(address, self.prober_port.get()))
     }
 }

@@ -331,9 +331,8 @@ impl Verifier {
 
     async fn ask(&self, vantage: Vantage, steps: &[Step]) -> Result<Vec<Observation>, String> {
         let probes = steps.iter().map(|(_, probe)| probe.clone()).collect();
-        let cluster = self.caches.cluster();
         self.vantages
-            .ask(&cluster, vantage, probes)
+            .ask(&self.caches.pods(), vantage, probes)
             .await
             .map_err(|error| Chain(&error).to_string())
     }

@@ -2,25 +2,58 @@
 //!
 //! Objects are taken as they are: a missing field is an empty one, an address that is none is skipped. What can be
 //! concluded from them is for the modules beside this one, whose results never depend on the order of these lists.
+//! Of the kinds of which there are many only what facts are made from is read at all, and an [`Index`] keeps it so that
+//! a look at what matters costs no more in a large cluster than in a small one.
 
+mod interest;
+mod meta;
+mod pod;
 mod prune;
+mod service;
+mod slice;
+#[cfg(test)]
+mod tests;
+mod whole;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment},
-        core::v1::{ConfigMap, Node, Pod, Service},
-        discovery::v1::EndpointSlice,
+        core::v1::{ConfigMap, Node},
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
 use crate::{exposure::DynamicRoute, ranges::Pool};
 
-pub use prune::{
-    prune_config_map, prune_daemon_set, prune_deployment, prune_node, prune_pod, prune_service, prune_slice,
-};
+pub use interest::{Concern, Interest};
+pub use meta::Key;
+pub use pod::{Elsewhere, Pod, Pods};
+pub use prune::{prune_config_map, prune_daemon_set, prune_deployment, prune_node};
+pub use service::{Service, Services};
+pub use slice::{Slice, Slices};
+pub use whole::Whole;
+
+/// What a watch keeps of the objects of one kind.
+pub trait Index: Clone + Default + Send + Sync + 'static {
+    /// An object as it is read.
+    type Object;
+
+    /// Puts an object in the place of the one of its name; says whether that may change a decision.
+    fn put(&mut self, object: Self::Object, interest: &Interest) -> bool;
+
+    /// Takes the object of that name out; says whether that may change a decision.
+    fn remove(&mut self, object: &Self::Object, interest: &Interest) -> bool;
+
+    /// How many objects are kept.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// What was read.
 #[derive(Clone, Debug, Default)]
@@ -28,11 +61,13 @@ pub struct Cluster {
     /// Nodes.
     pub nodes: Vec<Arc<Node>>,
     /// Services of every namespace.
-    pub services: Vec<Arc<Service>>,
-    /// EndpointSlices of every namespace.
-    pub slices: Vec<Arc<EndpointSlice>>,
-    /// Pods of every namespace.
+    pub services: Arc<Services>,
+    /// `EndpointSlices` of every namespace.
+    pub slices: Arc<Slices>,
+    /// Pods of the namespaces of cluster DNS and of our own.
     pub pods: Vec<Arc<Pod>>,
+    /// The addresses of all other pods.
+    pub elsewhere: Arc<Elsewhere>,
     /// Deployments.
     pub deployments: Vec<Arc<Deployment>>,
     /// Daemon sets.
@@ -64,12 +99,17 @@ impl Cluster {
             .map(String::as_str)
     }
 
-    /// The Service of that name.
+    /// The pod of that name, where pods are known in full.
     #[must_use]
-    pub fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
-        self.services
-            .iter()
-            .find(|service| is(&service.metadata, namespace, name))
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        self.pods.iter().find(|pod| pod.is(namespace, name))
+    }
+
+    /// Lets go of what only a check looks at: while it is held, a watch has to copy what it changes.
+    pub fn let_go(&mut self) {
+        self.services = Arc::default();
+        self.slices = Arc::default();
+        self.elsewhere = Arc::default();
     }
 
     /// Whether a cache for DNS runs on the nodes (`NodeLocal DNSCache`).
@@ -167,26 +207,4 @@ pub(crate) fn node_addresses(node: &Node, types: &[&str]) -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
-}
-
-/// Addresses of a pod. `podIP` is the first of `podIPs` where there are any.
-pub(crate) fn pod_addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> + '_ {
-    let status = pod.status.as_ref();
-    let several = status
-        .and_then(|status| status.pod_ips.as_deref())
-        .unwrap_or_default();
-    let one = status
-        .and_then(|status| status.pod_ip.as_deref())
-        .filter(|_| several.is_empty());
-    several
-        .iter()
-        .map(|each| each.ip.as_str())
-        .chain(one)
-        .filter_map(|text| text.parse().ok())
-}
-
-/// Whether a pod holds its addresses: neither finished nor yet without a node.
-pub(crate) fn holds_addresses(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    !matches!(phase, Some("Succeeded" | "Failed"))
 }

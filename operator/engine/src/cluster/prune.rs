@@ -1,7 +1,6 @@
-//! What of an object enters a cache.
+//! What enters a cache of an object of the kinds of which there are few.
 //!
-//! A cluster has many pods and few that serve DNS, so everything that no fact is made from is dropped before it is
-//! kept. Pruning twice is pruning once. Of `managedFields` the names of those who own content stay, because they tell
+//! Everything that no fact is made from is dropped before it is kept. Pruning twice is pruning once. Of `managedFields` the names of those who own content stay, because they tell
 //! who else writes.
 
 use std::collections::BTreeMap;
@@ -10,10 +9,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec},
         core::v1::{
-            ConfigMap, Container, ContainerState, ContainerStatus, Node, NodeSpec, NodeStatus,
-            NodeSystemInfo, Pod, PodSpec, PodStatus, PodTemplateSpec, Service, ServiceSpec, ServiceStatus,
+            ConfigMap, Container, Node, NodeSpec, NodeStatus, NodeSystemInfo, PodSpec, PodTemplateSpec,
         },
-        discovery::v1::{Endpoint, EndpointSlice},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -57,80 +54,6 @@ pub fn prune_node(node: &mut Node) {
             ..NodeSystemInfo::default()
         }),
         ..NodeStatus::default()
-    });
-}
-
-/// Keeps what tells where a Service listens and to whom it leads.
-pub fn prune_service(service: &mut Service) {
-    prune_meta(&mut service.metadata, None);
-    service.spec = service.spec.take().map(|spec| ServiceSpec {
-        cluster_ip: spec.cluster_ip,
-        cluster_ips: spec.cluster_ips,
-        external_ips: spec.external_ips,
-        external_traffic_policy: spec.external_traffic_policy,
-        ip_families: spec.ip_families,
-        ports: spec.ports,
-        selector: spec.selector,
-        type_: spec.type_,
-        ..ServiceSpec::default()
-    });
-    service.status = service.status.take().map(|status| ServiceStatus {
-        load_balancer: status.load_balancer,
-        ..ServiceStatus::default()
-    });
-}
-
-/// Keeps addresses, ports and the Service's name.
-pub fn prune_slice(slice: &mut EndpointSlice) {
-    prune_meta(&mut slice.metadata, None);
-    for endpoint in &mut slice.endpoints {
-        let whole = std::mem::take(endpoint);
-        *endpoint = Endpoint {
-            addresses: whole.addresses,
-            node_name: whole.node_name,
-            ..Endpoint::default()
-        };
-    }
-}
-
-/// Keeps addresses, ports that matter to DNS, and whether the pod serves.
-pub fn prune_pod(pod: &mut Pod) {
-    prune_meta(&mut pod.metadata, None);
-    pod.spec = pod.spec.take().map(|spec| PodSpec {
-        host_network: spec.host_network,
-        node_name: spec.node_name,
-        containers: compact(
-            spec.containers
-                .into_iter()
-                .map(container_of_pod)
-                .filter(|each| each.ports.is_some()),
-        ),
-        ..PodSpec::default()
-    });
-    pod.status = pod.status.take().map(|status| PodStatus {
-        phase: status.phase,
-        pod_ip: status.pod_ip,
-        pod_ips: status.pod_ips,
-        conditions: status
-            .conditions
-            .map(|all| compact(all.into_iter().filter(|condition| condition.type_ == "Ready"))),
-        container_statuses: status.container_statuses.map(|all| {
-            let kept = |status: ContainerStatus| ContainerStatus {
-                name: status.name,
-                restart_count: status.restart_count,
-                // What a canary said when it ended.
-                state: status
-                    .state
-                    .and_then(|state| state.terminated)
-                    .map(|ended| ContainerState {
-                        terminated: Some(ended),
-                        ..ContainerState::default()
-                    }),
-                ..ContainerStatus::default()
-            };
-            compact(all.into_iter().map(kept))
-        }),
-        ..PodStatus::default()
     });
 }
 
@@ -217,33 +140,6 @@ fn prune_meta(meta: &mut ObjectMeta, content: Option<&str>) {
         uid: whole.uid,
         ..ObjectMeta::default()
     };
-}
-
-/// Keeps of a pod's container the ports by which DNS or its metrics are found, and host ports.
-fn container_of_pod(container: Container) -> Container {
-    let matters = |name: Option<&str>, number: i32, host: Option<i32>| {
-        host.is_some_and(|port| port != 0)
-            || matches!(number, 53 | 9153)
-            || name.is_some_and(|name| name.contains("dns") || name == "metrics")
-    };
-    let ports = container.ports.map(|all| {
-        all.into_iter()
-            .filter(|port| matters(port.name.as_deref(), port.container_port, port.host_port))
-            .collect::<Vec<_>>()
-    });
-    Container {
-        name: container.name,
-        ports: ports.filter(|all| !all.is_empty()),
-        ..Container::default()
-    }
-}
-
-/// Collects anew: a `collect` in place would keep the room of everything that was dropped.
-fn compact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut kept = Vec::new();
-    kept.extend(items);
-    kept.shrink_to_fit();
-    kept
 }
 
 /// Keeps of a pod template what a canary is made from.

@@ -9,11 +9,10 @@ mod routes;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use k8s_openapi::api::core::v1::Service;
 use tsutsumi_model::{ClientAddress, Endpoint, Exposure, Port, Reach, Transport};
 
 use crate::{
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, Service},
     target::Target,
 };
 
@@ -31,10 +30,8 @@ pub fn find(cluster: &Cluster, target: &Target) -> Reach {
     exposures.extend(routes::gateway(cluster, &ways));
     exposures.extend(routes::ingress_maps(cluster, &ways));
     let inside = ways.iter().flat_map(|way| {
-        let addresses = cluster_ips(way.service);
-        addresses
-            .into_iter()
-            .filter_map(|address| Endpoint::of(address, way.port.port))
+        let addresses = way.service.cluster_ips.iter();
+        addresses.filter_map(|address| Endpoint::of(*address, way.port.port))
     });
     Reach {
         exposures: merged(exposures),
@@ -51,9 +48,8 @@ pub fn find(cluster: &Cluster, target: &Target) -> Reach {
 /// The ways through one port of a Service.
 fn service(cluster: &Cluster, way: &port::Way<'_>) -> Vec<Exposure> {
     let meta = &way.service.metadata;
-    let spec = way.service.spec.clone().unwrap_or_default();
     let object = format!("Service {}/{}", cluster::namespace(meta), cluster::name(meta));
-    let local = spec.external_traffic_policy.as_deref() == Some("Local");
+    let local = way.service.local;
     let exposure =
         |endpoints: Vec<Endpoint>, hostnames: Vec<String>, client_address: ClientAddress| Exposure {
             object: object.clone(),
@@ -78,22 +74,13 @@ fn service(cluster: &Cluster, way: &port::Way<'_>) -> Vec<Exposure> {
                 .filter_map(|address| Endpoint::of(address, number)),
         );
     }
-    let external = spec
-        .external_ips
-        .iter()
-        .flatten()
-        .filter_map(|text| text.parse().ok());
-    plain.extend(external.filter_map(|address: IpAddr| Endpoint::of(address, way.port.port)));
+    let external = way.service.external_ips.iter();
+    plain.extend(external.filter_map(|address| Endpoint::of(*address, way.port.port)));
 
     let mut proxied = Vec::new();
     let mut hostnames = Vec::new();
-    if spec.type_.as_deref() == Some("LoadBalancer") {
-        let status = way
-            .service
-            .status
-            .as_ref()
-            .and_then(|status| status.load_balancer.as_ref());
-        for ingress in status.iter().flat_map(|status| status.ingress.iter().flatten()) {
+    if way.service.kind == "LoadBalancer" {
+        for ingress in &way.service.ingress {
             let endpoint = ingress
                 .ip
                 .as_ref()
@@ -130,7 +117,7 @@ fn host(cluster: &Cluster, target: &Target) -> Vec<Exposure> {
     let mut found = Vec::new();
     for pod in &target.pods {
         let whole = cluster.pods.iter().find(|each| {
-            cluster::is(&each.metadata, &target.workload.namespace, &pod.name)
+            each.is(&target.workload.namespace, &pod.name)
                 && each.metadata.uid.as_deref().unwrap_or_default() == pod.uid
         });
         let addresses: Vec<IpAddr> = node_endpoints(cluster, |name| name == pod.node).collect();
@@ -156,12 +143,8 @@ fn host(cluster: &Cluster, target: &Target) -> Vec<Exposure> {
             ));
             continue;
         }
-        let containers = whole
-            .iter()
-            .flat_map(|pod| pod.spec.iter())
-            .flat_map(|spec| &spec.containers);
-        for port in containers.flat_map(|container| container.ports.iter().flatten()) {
-            let Some(number) = port.host_port.filter(|number| *number != 0) else {
+        for port in whole.iter().flat_map(|pod| &pod.host_ports) {
+            let Some(number) = port.host_port else {
                 continue;
             };
             let Some(transport) = port::transport(port.protocol.as_deref()) else {
@@ -216,10 +199,10 @@ fn hidden_by_proxy(service: &Service) -> ClientAddress {
 
 /// The node port, where the type has one that counts.
 fn node_port(way: &port::Way<'_>) -> Option<i32> {
-    let kind = way.service.spec.as_ref()?.type_.as_deref();
+    let kind = way.service.kind.as_str();
     way.port
         .node_port
-        .filter(|port| *port != 0 && matches!(kind, Some("NodePort" | "LoadBalancer")))
+        .filter(|port| *port != 0 && matches!(kind, "NodePort" | "LoadBalancer"))
 }
 
 /// Addresses of the nodes whose names fit.
@@ -233,19 +216,9 @@ fn node_endpoints(cluster: &Cluster, fits: impl Fn(&str) -> bool) -> impl Iterat
 
 /// Whether the Service serves addresses of this family; one that does not say serves every family.
 fn family_fits(service: &Service, address: IpAddr) -> bool {
-    let families = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ip_families.as_deref())
-        .unwrap_or_default();
+    let families = &service.families;
     let own = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     families.is_empty() || families.iter().any(|family| family == own)
-}
-
-fn cluster_ips(service: &Service) -> Vec<IpAddr> {
-    let spec = service.spec.iter();
-    let texts = spec.flat_map(|spec| spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip));
-    texts.filter_map(|text| text.parse().ok()).collect()
 }
 
 fn sorted(endpoints: impl IntoIterator<Item = Endpoint>) -> Vec<Endpoint> {

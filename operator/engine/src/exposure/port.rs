@@ -6,10 +6,7 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{
-        core::v1::{Service, ServicePort},
-        discovery::v1::{EndpointPort, EndpointSlice},
-    },
+    api::{core::v1::ServicePort, discovery::v1::EndpointPort},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use tsutsumi_model::Transport;
@@ -17,7 +14,7 @@ use tsutsumi_providers::coredns::corefile::{Block, Corefile};
 
 use super::number;
 use crate::{
-    cluster::{self, Cluster},
+    cluster::{Cluster, Key, Service, Slice},
     target::Target,
 };
 
@@ -36,39 +33,31 @@ pub(super) struct Way<'a> {
 /// Finds them, by the addresses in EndpointSlices.
 pub(super) fn into_pods<'a>(cluster: &'a Cluster, target: &Target) -> Vec<Way<'a>> {
     let ports = dns_ports(target);
-    let pods: BTreeMap<String, &str> = target
+    let pods: BTreeMap<IpAddr, &str> = target
         .pods
         .iter()
-        .flat_map(|pod| {
-            pod.addresses
-                .iter()
-                .map(|address| (address.to_string(), pod.node.as_str()))
-        })
+        .flat_map(|pod| pod.addresses.iter().map(|address| (*address, pod.node.as_str())))
         .collect();
-    let mut ways: BTreeMap<(String, String, i32, Transport), Way<'a>> = BTreeMap::new();
-    for slice in &cluster.slices {
+    let addresses = pods.keys().copied().collect();
+    let mut ways: BTreeMap<(Key, i32, Transport), Way<'a>> = BTreeMap::new();
+    for slice in cluster.slices.holding(&addresses) {
         let nodes = nodes_behind(slice, &pods);
-        if nodes.is_empty() {
-            continue;
-        }
-        let namespace = cluster::namespace(&slice.metadata);
-        let name = cluster::label(&slice.metadata, "kubernetes.io/service-name").unwrap_or_default();
-        let Some(service) = cluster.service(namespace, name) else {
+        let key = slice.service_key();
+        let Some(service) = cluster.services.get(&key) else {
             continue;
         };
-        for port in service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()) {
+        for port in &service.ports {
             let Some(transport) = transport(port.protocol.as_deref()) else {
                 continue;
             };
             let leads = slice
                 .ports
                 .iter()
-                .flatten()
                 .any(|end| same_port(port, end) && reaches(port, end, &ports));
             if !leads {
                 continue;
             }
-            let key = (namespace.to_owned(), name.to_owned(), port.port, transport);
+            let key = (key.clone(), port.port, transport);
             let way = || Way {
                 service,
                 port,
@@ -120,22 +109,9 @@ fn port_of_key(key: &str) -> Option<i32> {
 }
 
 /// Nodes of the DNS pods among the endpoints.
-fn nodes_behind(slice: &EndpointSlice, pods: &BTreeMap<String, &str>) -> BTreeSet<String> {
-    let node = |text: &String| {
-        // Only IPv6 has several spellings.
-        if text.contains(':') {
-            pods.get(&text.parse::<IpAddr>().ok()?.to_string())
-        } else {
-            pods.get(text)
-        }
-    };
-    slice
-        .endpoints
-        .iter()
-        .flat_map(|endpoint| &endpoint.addresses)
-        .filter_map(node)
-        .map(|node| (*node).to_owned())
-        .collect()
+fn nodes_behind(slice: &Slice, pods: &BTreeMap<IpAddr, &str>) -> BTreeSet<String> {
+    let nodes = slice.addresses.iter().filter_map(|address| pods.get(address));
+    nodes.map(|node| (*node).to_owned()).collect()
 }
 
 /// Whether the slice's port is the Service's: they share name and protocol.

@@ -147,27 +147,18 @@ fn published(cluster: &Cluster, map: &ConfigMap, port: u16, transport: Transport
         .flat_map(|node| cluster::node_addresses(node, &NODE_ADDRESSES))
         .collect();
     let mut found = Vec::new();
-    for service in &cluster.services {
-        let Some(spec) = service.spec.as_ref() else {
-            continue;
-        };
-        if cluster::namespace(&service.metadata) != cluster::namespace(&map.metadata) {
-            continue;
-        }
-        let ports = spec.ports.iter().flatten().filter(|each| {
+    for service in cluster.services.of_namespace(cluster::namespace(&map.metadata)) {
+        let ports = service.ports.iter().filter(|each| {
             each.port == i32::from(port)
                 && super::port::transport(each.protocol.as_deref()) == Some(transport)
         });
         for each in ports {
-            let balancer = service
-                .status
-                .as_ref()
-                .and_then(|status| status.load_balancer.as_ref());
-            let ingress = balancer.iter().flat_map(|status| status.ingress.iter().flatten());
-            let ips = ingress
-                .filter_map(|ingress| ingress.ip.as_ref())
-                .chain(spec.external_ips.iter().flatten());
-            found.extend(ips.filter_map(|ip| Endpoint::of(ip.parse().ok()?, each.port)));
+            let balancers = service
+                .ingress
+                .iter()
+                .filter_map(|ingress| ingress.ip.as_ref()?.parse().ok());
+            let ips = balancers.chain(service.external_ips.iter().copied());
+            found.extend(ips.filter_map(|ip| Endpoint::of(ip, each.port)));
             let node_port = each.node_port.filter(|number| *number != 0);
             found.extend(
                 nodes

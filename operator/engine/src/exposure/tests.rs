@@ -5,7 +5,7 @@ use super::{Backend, DynamicRoute, find};
 use crate::{
     cluster::Cluster,
     target,
-    testing::{edit, kubeadm, kubeadm_with, turned},
+    testing::{KUBEADM, add, changed, edit, kubeadm, kubeadm_with, turned},
 };
 
 /// A node port whose numbers differ between UDP and TCP, in another namespace and without a selector.
@@ -98,9 +98,10 @@ fn a_node_port_is_found_by_addresses_and_hides_clients_unless_local() {
         r#"kubectl -n town patch service dns-nodeport -p '{"spec":{"externalTrafficPolicy":"Local"}}'"#
     );
 
-    edit(&mut cluster.services, "dns-nodeport", |json| {
+    let local = changed(NODE_PORT, "dns-nodeport", |json| {
         json["spec"]["externalTrafficPolicy"] = "Local".into();
     });
+    add(&mut cluster, &local);
     let found = reach(&cluster).exposures;
     assert!(
         found
@@ -112,9 +113,10 @@ fn a_node_port_is_found_by_addresses_and_hides_clients_unless_local() {
     assert_eq!(at(&found[0]), ["192.0.2.12:30053", "203.0.113.12:30053"]);
 
     // The same number for both is one way with two transports.
-    edit(&mut cluster.services, "dns-nodeport", |json| {
+    let one_number = changed(&local, "dns-nodeport", |json| {
         json["spec"]["ports"][1]["nodePort"] = 30053.into();
     });
+    add(&mut cluster, &one_number);
     let found = reach(&cluster).exposures;
     let [both] = found.as_slice() else {
         panic!("{found:?}")
@@ -125,12 +127,13 @@ fn a_node_port_is_found_by_addresses_and_hides_clients_unless_local() {
 #[test]
 fn a_service_without_the_field_masquerades() {
     let mut cluster = kubeadm_with(NODE_PORT);
-    edit(&mut cluster.services, "dns-nodeport", |json| {
+    let silent = changed(NODE_PORT, "dns-nodeport", |json| {
         json["spec"]
             .as_object_mut()
             .unwrap()
             .remove("externalTrafficPolicy");
     });
+    add(&mut cluster, &silent);
     assert!(cure(&reach(&cluster).exposures[0]).contains("externalTrafficPolicy"));
 }
 
@@ -175,13 +178,14 @@ fn a_load_balancer_is_judged_address_by_address() {
 #[test]
 fn host_network_and_host_ports_are_ways_in() {
     let mut cluster = kubeadm();
-    edit(&mut cluster.pods, "coredns-5dd5756b68-bbbbb", |json| {
+    let pod = changed(KUBEADM, "coredns-5dd5756b68-bbbbb", |json| {
         json["spec"]["containers"][0]["ports"] = k8s_openapi::serde_json::json!([
             {"containerPort": 53, "hostPort": 1053, "protocol": "UDP"},
             {"containerPort": 53, "hostPort": 1054, "hostIP": "127.0.0.1", "protocol": "UDP"},
             {"containerPort": 9153, "hostPort": 9153},
         ]);
     });
+    add(&mut cluster, &pod);
     let found = reach(&cluster).exposures;
     let [port] = found.as_slice() else {
         panic!("{found:?}")
@@ -189,9 +193,10 @@ fn host_network_and_host_ports_are_ways_in() {
     assert_eq!(port.object, "Deployment kube-system/coredns (host port)");
     assert_eq!(at(port), ["192.0.2.12:1053", "203.0.113.12:1053"]);
 
-    edit(&mut cluster.pods, "coredns-5dd5756b68-bbbbb", |json| {
+    let pod = changed(&pod, "coredns-5dd5756b68-bbbbb", |json| {
         json["spec"]["hostNetwork"] = true.into();
     });
+    add(&mut cluster, &pod);
     let found = reach(&cluster).exposures;
     let [network] = found.as_slice() else {
         panic!("{found:?}")

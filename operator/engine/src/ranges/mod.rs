@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 use tsutsumi_api::resolver_policy::{ClientGroup, Clients};
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Key};
 
 pub use pools::{Pool, PoolKind};
 
@@ -212,23 +212,22 @@ fn locked_out(cluster: &Cluster, list: &AllowList) -> Vec<LockedOut> {
             object: format!("Node {node}"),
             address,
         });
-    // Of thousands of pods hardly one is missed: nothing is made of a pod before its address is known to be outside.
-    let pods = cluster
-        .pods
-        .iter()
-        .filter(|pod| cluster::holds_addresses(pod))
-        .flat_map(|pod| {
-            let outside = cluster::pod_addresses(pod).filter(|address| !list.contains(*address));
-            outside.map(|address| {
-                let (namespace, name) = (cluster::namespace(&pod.metadata), cluster::name(&pod.metadata));
-                LockedOut {
-                    object: format!("Pod {namespace}/{name}"),
-                    address,
-                }
-            })
+    let near = cluster.pods.iter().filter(|pod| !pod.finished).flat_map(|pod| {
+        pod.addresses.iter().map(|address| LockedOut {
+            object: format!("Pod {}", Key::of(&pod.metadata)),
+            address: *address,
+        })
+    });
+    let elsewhere = cluster
+        .elsewhere
+        .outside(&list.nets)
+        .map(|(pod, address)| LockedOut {
+            object: format!("Pod {pod}"),
+            address,
         });
     let missed: BTreeSet<_> = nodes
-        .chain(pods)
+        .chain(near)
+        .chain(elsewhere)
         .filter(|each| !list.contains(each.address))
         .collect();
     missed.into_iter().collect()

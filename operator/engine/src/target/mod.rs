@@ -11,14 +11,14 @@ mod template;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::{
-    api::core::v1::{Pod, PodTemplateSpec},
+    api::core::v1::PodTemplateSpec,
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 use tsutsumi_api::resolver_policy::{TargetRef, WorkloadKind};
 use tsutsumi_model::{Endpoint, Port};
 
 use crate::{
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, Pod},
     platform::{self, Channel, Platform},
 };
 
@@ -270,7 +270,7 @@ fn by_itself(cluster: &Cluster) -> Result<(Found<'_>, Option<DnsService>), Targe
         })
         .collect();
     if behind.len() > 1 {
-        let serves = |found: &Found<'_>| cluster.pods.iter().any(|pod| found.owns(pod) && is_ready(pod));
+        let serves = |found: &Found<'_>| cluster.pods.iter().any(|pod| found.owns(pod) && pod.ready);
         if behind.iter().any(serves) {
             behind.retain(serves);
         }
@@ -294,28 +294,23 @@ fn pods(cluster: &Cluster, found: &Found<'_>, service: Option<&DnsService>) -> V
         .pods
         .iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-        .filter(|pod| cluster::holds_addresses(pod) && found.owns(pod))
+        .filter(|pod| !pod.finished && found.owns(pod))
         .map(|pod| DnsPod {
             name: cluster::name(&pod.metadata).to_owned(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
-            node: pod
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.node_name.clone())
-                .unwrap_or_default(),
-            addresses: cluster::pod_addresses(pod)
+            node: pod.node.clone(),
+            addresses: pod
+                .addresses
+                .iter()
+                .copied()
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
             dns_port,
             metrics_port,
-            ready: is_ready(pod),
-            host_network: pod
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.host_network)
-                .unwrap_or_default(),
-            restarts: restarts(pod),
+            ready: pod.ready,
+            host_network: pod.host_network,
+            restarts: pod.restarts,
         })
         .collect();
     pods.sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
@@ -354,26 +349,6 @@ fn require_corefile(
 
 fn template_meta(template: &PodTemplateSpec) -> Option<&ObjectMeta> {
     template.metadata.as_ref()
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-fn restarts(pod: &Pod) -> u32 {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    statuses
-        .map(|status| u32::try_from(status.restart_count).unwrap_or_default())
-        .sum()
 }
 
 #[cfg(test)]

@@ -2,13 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::{
-    api::core::v1::{Service, ServicePort as KubePort},
-    apimachinery::pkg::util::intstr::IntOrString,
-};
+use k8s_openapi::{api::core::v1::ServicePort as KubePort, apimachinery::pkg::util::intstr::IntOrString};
 use tsutsumi_model::{Endpoint, Transport};
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Service};
 
 /// Labels that cluster DNS carries, in the order of trust: Kubernetes' own, the Helm chart's, OpenShift's.
 const LABELS: [(&str, Option<&str>); 3] = [
@@ -54,7 +51,7 @@ impl DnsService {
 
 /// The Service of cluster DNS, by label.
 pub(super) fn of_cluster(cluster: &Cluster) -> Option<DnsService> {
-    let candidates = cluster.services.iter().filter_map(|service| {
+    let candidates = cluster.services.serving_dns().filter_map(|service| {
         let rank = LABELS.iter().position(|(key, value)| {
             cluster::label(&service.metadata, key)
                 .is_some_and(|present| value.is_none_or(|wanted| wanted == present))
@@ -74,8 +71,7 @@ pub(super) fn of_pods(
 ) -> Option<DnsService> {
     cluster
         .services
-        .iter()
-        .filter(|service| cluster::namespace(&service.metadata) == namespace)
+        .of_namespace(namespace)
         .filter_map(|service| dns_service(service))
         .filter(|service| cluster::selects(Some(&service.selector), labels))
         .min_by_key(preference)
@@ -95,34 +91,29 @@ fn preference(service: &DnsService) -> (bool, bool, bool, String, String) {
 
 /// Reads a Service that serves on port 53 and has a selector.
 fn dns_service(service: &Service) -> Option<DnsService> {
-    let spec = service.spec.as_ref()?;
-    let selector = spec.selector.clone().filter(|selector| !selector.is_empty())?;
-    if cluster::is_node_local(&service.metadata)
+    let selector = &service.selector;
+    if selector.is_empty()
+        || cluster::is_node_local(&service.metadata)
         || selector.values().any(|value| value.contains("node-local"))
     {
         return None;
     }
-    let mut ports: Vec<_> = spec
+    let mut ports: Vec<_> = service
         .ports
         .iter()
-        .flatten()
         .filter(|port| port.port == 53)
         .filter_map(dns_port)
         .collect();
     ports.sort_by_key(|port| port.transport);
-    if ports.is_empty() || spec.type_.as_deref() == Some("ExternalName") {
+    if ports.is_empty() || service.kind == "ExternalName" {
         return None;
     }
-    let several = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-    let mut cluster_ips: Vec<IpAddr> = several.filter_map(|text| text.parse().ok()).collect();
-    cluster_ips.sort_unstable();
-    cluster_ips.dedup();
     Some(DnsService {
         namespace: cluster::namespace(&service.metadata).to_owned(),
         name: cluster::name(&service.metadata).to_owned(),
-        cluster_ips,
+        cluster_ips: service.cluster_ips.clone(),
         ports,
-        selector,
+        selector: selector.clone(),
     })
 }
 

@@ -6,7 +6,7 @@ use super::{Target, TargetError, find};
 use crate::{
     cluster,
     platform::{Channel, Platform},
-    testing::{add, edit, kubeadm, kubeadm_with, turned},
+    testing::{KUBEADM, add, changed, edit, kubeadm, kubeadm_with, turned},
 };
 
 fn named(kind: WorkloadKind, namespace: &str, name: &str) -> TargetRef {
@@ -67,18 +67,6 @@ fn pruned_objects_give_the_same_target_and_pruning_twice_is_pruning_once() {
             .nodes
             .iter_mut()
             .for_each(|each| cluster::prune_node(Arc::make_mut(each)));
-        pruned
-            .services
-            .iter_mut()
-            .for_each(|each| cluster::prune_service(Arc::make_mut(each)));
-        pruned
-            .slices
-            .iter_mut()
-            .for_each(|each| cluster::prune_slice(Arc::make_mut(each)));
-        pruned
-            .pods
-            .iter_mut()
-            .for_each(|each| cluster::prune_pod(Arc::make_mut(each)));
         pruned
             .deployments
             .iter_mut()
@@ -327,8 +315,9 @@ status: {phase: Running, podIP: 10.244.0.3, conditions: [{type: Ready, status: '
 #[test]
 fn pods_that_end_are_not_waited_for() {
     let mut cluster = kubeadm();
-    edit(&mut cluster.pods, "coredns-5dd5756b68-bbbbb", |json| {
+    let ending = changed(KUBEADM, "coredns-5dd5756b68-bbbbb", |json| {
         json["metadata"]["deletionTimestamp"] = "2026-11-01T00:00:00Z".into();
     });
+    add(&mut cluster, &ending);
     assert_eq!(find(&cluster, None).unwrap().pods.len(), 1);
 }

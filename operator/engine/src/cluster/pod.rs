@@ -1,0 +1,341 @@
+//! Pods: in full where cluster DNS and our own are, by their addresses alone elsewhere.
+//!
+//! A cluster has many pods, and all that can matter of one that neither serves DNS nor is ours is an address outside
+//! what is served. These addresses are kept in order, so that those outside any networks are found without a look at
+//! the others.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use k8s_openapi::{
+    Metadata, NamespaceResourceScope, Resource,
+    api::core::v1::{self, ContainerPort},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::Deserialize;
+
+use super::{
+    Index, Interest, Key,
+    meta::{lean, or_empty},
+};
+
+/// A pod, as far as facts are made from it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(from = "Raw")]
+pub struct Pod {
+    /// Name, UID, labels, owners, and when it came and goes.
+    pub metadata: ObjectMeta,
+    /// The node it runs on; empty until one is chosen.
+    pub node: String,
+    /// Whether it uses its node's network.
+    pub host_network: bool,
+    /// The ports that it opens on its node.
+    pub host_ports: Vec<ContainerPort>,
+    /// Its addresses, the first of them first.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it has finished, and holds its addresses no longer.
+    pub finished: bool,
+    /// Whether Kubernetes holds it for ready.
+    pub ready: bool,
+    /// Restarts of its containers.
+    pub restarts: u32,
+    /// What a container said when it ended.
+    pub last_words: Option<String>,
+}
+
+impl Pod {
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        super::label(&self.metadata, key)
+    }
+
+    /// Whether it has this name.
+    #[must_use]
+    pub fn is(&self, namespace: &str, name: &str) -> bool {
+        super::is(&self.metadata, namespace, name)
+    }
+}
+
+/// All pods.
+#[derive(Clone, Debug, Default)]
+pub struct Pods {
+    near: BTreeMap<Key, Arc<Pod>>,
+    elsewhere: Arc<Elsewhere>,
+}
+
+/// Addresses of the pods that are not near.
+#[derive(Clone, Debug, Default)]
+pub struct Elsewhere {
+    by_pod: BTreeMap<Key, Arc<[IpAddr]>>,
+    by_address: BTreeSet<(IpAddr, Key)>,
+}
+
+impl Pods {
+    /// Those in the namespaces of cluster DNS and our own.
+    #[must_use]
+    pub fn near(&self) -> Vec<Arc<Pod>> {
+        self.near.values().cloned().collect()
+    }
+
+    /// The others.
+    #[must_use]
+    pub fn elsewhere(&self) -> Arc<Elsewhere> {
+        Arc::clone(&self.elsewhere)
+    }
+}
+
+impl Elsewhere {
+    /// The addresses that none of the networks holds.
+    pub fn outside<'a>(&'a self, nets: &[IpNet]) -> impl Iterator<Item = (&'a Key, IpAddr)> + use<'a> {
+        gaps(nets).into_iter().flat_map(|(first, last)| {
+            self.by_address
+                .range((first, Key::least())..)
+                .take_while(move |(address, _)| *address <= last)
+                .map(|(address, key)| (key, *address))
+        })
+    }
+
+    /// Sets the addresses of a pod; says which it had.
+    fn put(&mut self, key: &Key, addresses: &[IpAddr]) -> Arc<[IpAddr]> {
+        let before = self.remove(key);
+        self.by_address
+            .extend(addresses.iter().map(|address| (*address, key.clone())));
+        self.by_pod.insert(key.clone(), addresses.into());
+        before
+    }
+
+    /// The pod is gone; says which addresses it had.
+    fn remove(&mut self, key: &Key) -> Arc<[IpAddr]> {
+        let before = self.by_pod.remove(key).unwrap_or_default();
+        for address in before.iter() {
+            self.by_address.remove(&(*address, key.clone()));
+        }
+        before
+    }
+}
+
+impl Index for Pods {
+    type Object = Pod;
+
+    fn put(&mut self, mut pod: Pod, interest: &Interest) -> bool {
+        let key = Key::of(&pod.metadata);
+        if interest.is_near(super::namespace(&pod.metadata)) {
+            pod.metadata.resource_version = None;
+            if self.near.get(&key).is_some_and(|before| **before == pod) {
+                return false;
+            }
+            self.near.insert(key, Arc::new(pod));
+            return true;
+        }
+        let held: &[IpAddr] = if pod.finished { &[] } else { &pod.addresses };
+        if self
+            .elsewhere
+            .by_pod
+            .get(&key)
+            .is_some_and(|before| **before == *held)
+        {
+            return false;
+        }
+        let before = Arc::make_mut(&mut self.elsewhere).put(&key, held);
+        before
+            .iter()
+            .chain(held)
+            .any(|address| interest.is_outside(*address))
+    }
+
+    fn remove(&mut self, pod: &Pod, interest: &Interest) -> bool {
+        let key = Key::of(&pod.metadata);
+        if self.near.remove(&key).is_some() {
+            return true;
+        }
+        let before = Arc::make_mut(&mut self.elsewhere).remove(&key);
+        before.iter().any(|address| interest.is_outside(*address))
+    }
+
+    fn len(&self) -> usize {
+        self.near.len() + self.elsewhere.by_pod.len()
+    }
+}
+
+impl Resource for Pod {
+    const API_VERSION: &'static str = v1::Pod::API_VERSION;
+    const GROUP: &'static str = v1::Pod::GROUP;
+    const KIND: &'static str = v1::Pod::KIND;
+    const VERSION: &'static str = v1::Pod::VERSION;
+    const URL_PATH_SEGMENT: &'static str = v1::Pod::URL_PATH_SEGMENT;
+    type Scope = NamespaceResourceScope;
+}
+
+impl Metadata for Pod {
+    type Ty = ObjectMeta;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// The addresses between the networks, both ends included, as ranges in order.
+fn gaps(nets: &[IpNet]) -> Vec<(IpAddr, IpAddr)> {
+    let four = |bits: u128| IpAddr::V4(Ipv4Addr::from(u32::try_from(bits).unwrap_or(u32::MAX)));
+    let six = |bits: u128| IpAddr::V6(Ipv6Addr::from(bits));
+    let ends = |family: fn(&IpNet) -> Option<(u128, u128)>| nets.iter().filter_map(family).collect();
+    let fours = between(ends(four_ends), u128::from(u32::MAX));
+    let sixes = between(ends(six_ends), u128::MAX);
+    let fours = fours.into_iter().map(|(first, last)| (four(first), four(last)));
+    fours
+        .chain(sixes.into_iter().map(|(first, last)| (six(first), six(last))))
+        .collect()
+}
+
+fn four_ends(net: &IpNet) -> Option<(u128, u128)> {
+    let IpNet::V4(net) = net else { return None };
+    Some((u32::from(net.network()).into(), u32::from(net.broadcast()).into()))
+}
+
+fn six_ends(net: &IpNet) -> Option<(u128, u128)> {
+    let IpNet::V6(net) = net else { return None };
+    Some((net.network().into(), net.broadcast().into()))
+}
+
+/// What lies from 0 to `end` and in none of the stretches.
+fn between(mut taken: Vec<(u128, u128)>, end: u128) -> Vec<(u128, u128)> {
+    taken.sort_unstable();
+    let mut free = Vec::new();
+    let mut next = 0;
+    for (first, last) in taken {
+        if first > next {
+            free.push((next, first - 1));
+        }
+        match last.checked_add(1) {
+            Some(after) => next = next.max(after),
+            None => return free,
+        }
+    }
+    if next <= end {
+        free.push((next, end));
+    }
+    free
+}
+
+/// A pod as the API server sends it.
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(deserialize_with = "lean")]
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "or_empty")]
+    spec: Spec,
+    #[serde(default, deserialize_with = "or_empty")]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    #[serde(deserialize_with = "or_empty")]
+    containers: Vec<Container>,
+    #[serde(deserialize_with = "or_empty")]
+    host_network: bool,
+    #[serde(deserialize_with = "or_empty")]
+    node_name: String,
+}
+
+#[derive(Deserialize)]
+struct Container {
+    #[serde(default, deserialize_with = "or_empty")]
+    ports: Vec<ContainerPort>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    #[serde(deserialize_with = "or_empty")]
+    conditions: Vec<Condition>,
+    #[serde(deserialize_with = "or_empty")]
+    container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "or_empty")]
+    phase: String,
+    #[serde(rename = "podIP", deserialize_with = "or_empty")]
+    pod_ip: String,
+    #[serde(rename = "podIPs", deserialize_with = "or_empty")]
+    pod_ips: Vec<PodIp>,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus {
+    #[serde(default)]
+    restart_count: i32,
+    #[serde(default, deserialize_with = "or_empty")]
+    state: ContainerState,
+}
+
+#[derive(Default, Deserialize)]
+struct ContainerState {
+    #[serde(default, deserialize_with = "or_empty")]
+    terminated: Terminated,
+}
+
+#[derive(Default, Deserialize)]
+struct Terminated {
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PodIp {
+    #[serde(default)]
+    ip: String,
+}
+
+impl From<Raw> for Pod {
+    fn from(
+        Raw {
+            metadata,
+            spec,
+            status,
+        }: Raw,
+    ) -> Self {
+        // `podIP` is the first of `podIPs` where there are any.
+        let several = status.pod_ips.iter().map(|each| each.ip.as_str());
+        let one = Some(status.pod_ip.as_str()).filter(|_| status.pod_ips.is_empty());
+        let containers = status.container_statuses.into_iter();
+        let (restarts, last_words) = containers.fold((0, None), |(restarts, words), each| {
+            let more = u32::try_from(each.restart_count).unwrap_or_default();
+            (restarts + more, words.or(each.state.terminated.message))
+        });
+        Self {
+            metadata,
+            node: spec.node_name,
+            host_network: spec.host_network,
+            host_ports: spec
+                .containers
+                .into_iter()
+                .flat_map(|container| container.ports)
+                .filter(|port| port.host_port.is_some_and(|number| number != 0))
+                .collect(),
+            addresses: several.chain(one).filter_map(|text| text.parse().ok()).collect(),
+            finished: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
+            ready: status
+                .conditions
+                .iter()
+                .any(|condition| condition.kind == "Ready" && condition.status == "True"),
+            restarts,
+            last_words,
+        }
+    }
+}
