@@ -171,3 +171,54 @@ where
 {
     caches.iter().flat_map(|kept| kept.state().all()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+    use crate::runtime::testing::{Told, client, refusal};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_decisions_were_made_from_is_looked_at_once_more_when_it_is_news() {
+        let empty = json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": [] });
+        let client = client(move |asked| {
+            if asked.query.contains("watch=true") {
+                Told::Silence
+            } else if asked.path.starts_with("/apis/gateway") || asked.path == "/apis" {
+                refusal(StatusCode::NOT_FOUND, "NotFound", "no such group")
+            } else {
+                Told::Answer(StatusCode::OK, empty.clone())
+            }
+        });
+        let scope = Scope {
+            own_namespace: "dyke".to_owned(),
+            target_namespaces: vec!["kube-system".to_owned()],
+            config_maps: vec![("kube-system".to_owned(), "coredns".to_owned())],
+        };
+        let (trigger, mut triggered) = mpsc::channel(16);
+        let caches = Caches::start(&client, &scope, &trigger).await;
+        caches.synced().await;
+        while triggered.try_recv().is_ok() {}
+
+        let serving = |net: &str| Concern {
+            served: Some(vec![net.parse().unwrap()]),
+            ..Concern::default()
+        };
+        let mut triggers = |policy: &str, concern: Concern| {
+            caches.watch_for(policy, concern);
+            triggered.try_recv().is_ok()
+        };
+        assert!(triggers("town", serving("10.0.0.0/8")));
+        assert!(!triggers("town", serving("10.0.0.0/8")), "it is known");
+        assert!(
+            triggers("village", serving("10.0.0.0/8")),
+            "each policy has its own"
+        );
+        assert!(!triggers("town", serving("10.0.0.0/8")), "and keeps it");
+        assert!(triggers("town", serving("10.0.0.0/9")));
+        caches.forget("town");
+        assert!(triggers("town", serving("10.0.0.0/9")), "it was forgotten");
+    }
+}
