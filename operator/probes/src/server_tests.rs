@@ -103,7 +103,7 @@ async fn a_connection_that_does_not_end_is_dropped_at_the_end() {
         came.send_replace(true);
         async move {
             let _open = stream;
-            pending().await
+            pending::<()>().await;
         }
     }));
     let _client = TcpStream::connect(address).await.unwrap();

@@ -100,7 +100,7 @@ async fn a_prober_that_never_answers_is_given_up() {
     let address = impostor(&ca, |stream| async move {
         let _open = stream;
         heard.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let (client, _files) = client(&ca, address);

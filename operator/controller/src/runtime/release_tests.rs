@@ -28,8 +28,8 @@ struct Cluster {
     /// Whether a watch tells that the first pod went; else it stays silent.
     pods_end: bool,
     no_deployment: bool,
-    /// The generations of the Deployment and of its ReplicaSet that were not seen yet, one by one, and the pods that the
-    /// ReplicaSet wanted before.
+    /// What is still to be seen, one after the other: the generations that were seen of the Deployment and of its
+    /// `ReplicaSet`, and the pods that the latter wants.
     unseen: Vec<(i64, i64, i32)>,
     policies: BTreeMap<&'static str, Value>,
     /// How often somebody else is quicker.
@@ -267,7 +267,7 @@ async fn no_policy_is_touched_while_a_controller_may_run() {
     );
 }
 
-/// No pod is there, and one may still come: first the Deployment is behind, then the ReplicaSet wants one, then it is
+/// No pod is there, and one may still come: first the Deployment is behind, then the `ReplicaSet` wants one, then it is
 /// behind.
 #[tokio::test(start_paused = true)]
 async fn pods_are_looked_for_once_none_can_come_up_any_more() {
