@@ -36,7 +36,7 @@ use super::{
 /// What holds a policy until the way back is done.
 pub(crate) const FINALIZER: &str = "tsutsumi.dev/restore";
 
-/// The pods of the controller, and with them their `ReplicaSet`s, as the chart labels them.
+/// The pods of the controller, and with them their `ReplicaSets`, as the chart labels them.
 const CONTROLLER_PODS: &str = "app.kubernetes.io/name=tsutsumi,app.kubernetes.io/component=controller";
 /// How long one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ async fn stop(client: &Client, args: &ReleaseArgs) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// Waits until no pod of the controller can write any more, from the top: who makes `ReplicaSet`s has seen that none is
+/// Waits until no pod of the controller can write any more, from the top: who makes `ReplicaSets` has seen that none is
 /// wanted, then who makes pods has, and only then is it looked for pods. A look at the pods alone would miss one that
 /// was about to be made, in the place of one that had just been evicted.
 async fn ended(client: &Client, args: &ReleaseArgs) -> Result<(), ReleaseError> {
@@ -163,7 +163,7 @@ where
                 Event::InitDone => (listed, source) = (true, None),
             },
             Ok(Err(problem)) => {
-                tracing::warn!(what, error = %Chain(&problem), "cannot watch what is left of the controller; trying again");
+                tracing::warn!(what, error = %Chain(&problem), "cannot watch the controller end; trying again");
                 source = Some(problem);
             }
             Ok(Ok(None)) | Err(_) => {
@@ -179,7 +179,7 @@ where
     Ok(())
 }
 
-/// Its controller has not seen yet what it says, and may go on making `ReplicaSet`s that want pods.
+/// Its controller has not seen yet what it says, and may go on making `ReplicaSets` that want pods.
 fn is_behind(deployment: &Deployment) -> bool {
     let seen = deployment
         .status

@@ -28,8 +28,8 @@ struct Cluster {
     /// Whether a watch tells that the first pod went; else it stays silent.
     pods_end: bool,
     no_deployment: bool,
-    /// The generations of the Deployment and of its `ReplicaSet` that were not seen yet, one by one, and the pods that the
-    /// `ReplicaSet` wanted before.
+    /// What is still to be seen, one after the other: the generations that were seen of the Deployment and of its
+    /// `ReplicaSet`, and the pods that the latter wants.
     unseen: Vec<(i64, i64, i32)>,
     policies: BTreeMap<&'static str, Value>,
     /// How often somebody else is quicker.
