@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Cluster,
+    process,
     rig::{PROBER_PORT, Rig, output, workspace},
     wait,
 };
@@ -179,14 +180,15 @@ impl Cluster {
         Ok(leases.items.into_iter().find_map(holder))
     }
 
-    /// Kills a pod as a lost node would: without a chance to say goodbye.
+    /// Kills a pod as a lost node would: without a chance to say goodbye. To delete it would not do, since kubelet asks
+    /// the process to end before it kills it.
     ///
     /// # Errors
     /// If it is not there.
     pub async fn kill(&self, namespace: &str, pod: &str) -> Result<()> {
-        self.within::<Pod>(namespace)
-            .delete(pod, &DeleteParams::default().grace_period(0))
-            .await?;
+        let pods = self.within::<Pod>(namespace);
+        process::kill(&pods.get(pod).await?)?;
+        pods.delete(pod, &DeleteParams::default().grace_period(0)).await?;
         Ok(())
     }
 }

@@ -38,6 +38,14 @@ impl Drop for Stopped {
     }
 }
 
+/// Kills the program of a pod, whatever it is about to do.
+///
+/// # Errors
+/// If it has no process on this machine.
+pub fn kill(pod: &Pod) -> Result<()> {
+    signal("KILL", of_pod(pod, |program| program != "pause")?)
+}
+
 /// A process of a pod, by the name of its program.
 ///
 /// # Errors
