@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 use crate::{
     cluster::Cluster,
     install::{CONTROLLER, NAMESPACE},
+    place::Place,
     rig::{Rig, program},
 };
 
@@ -35,6 +37,7 @@ pub const CRASHED: i32 = 70;
 pub struct Local {
     folder: TempDir,
     arguments: Vec<String>,
+    place: Place,
 }
 
 /// The process; it ends with this value.
@@ -93,7 +96,32 @@ impl Local {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("kubeconfig"), serde_json::to_string(&config)?)?;
         kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-        Ok(Self { folder, arguments })
+        Ok(Self {
+            folder,
+            arguments,
+            place: Place::node(),
+        })
+    }
+
+    /// With these arguments and no more rights than whoever listens at `server` gives, in this place.
+    ///
+    /// # Errors
+    /// If there is no place for its files.
+    pub fn with(arguments: Vec<String>, server: SocketAddr, place: Place) -> Result<Self> {
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "it", "cluster": {"server": format!("http://{server}")}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": ""}}],
+            "current-context": "it",
+        });
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("kubeconfig"), config.to_string())?;
+        Ok(Self {
+            folder,
+            arguments,
+            place,
+        })
     }
 
     /// Starts the controller; with `crash_after` it ends after so many writes.
@@ -117,12 +145,25 @@ impl Local {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
+        let start = move || command.spawn().context("starting the controller on this machine");
         Ok(Running {
-            child: command
-                .spawn()
-                .context("starting the controller on this machine")?,
+            child: self.place.run(start)?,
             log,
         })
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Forgets what it has logged.
+    ///
+    /// # Errors
+    /// If the log cannot be written.
+    pub fn clear_log(&self) -> Result<()> {
+        Ok(fs::write(self.folder.path().join("log"), "")?)
     }
 }
 

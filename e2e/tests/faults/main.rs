@@ -1,0 +1,3 @@
+//! The fault suite: one module for each way in which an API server fails its clients. `cargo xtask faults` runs it.
+
+mod none;
