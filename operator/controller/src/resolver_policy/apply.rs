@@ -105,7 +105,8 @@ async fn judge_step(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> 
         }
         judge::Judgement::Worse(message) => {
             memory.rollout = entered(RolloutState::CanaryFailed, message);
-            Ok(Next::Change)
+            // To remove the canaries, now that this is recorded.
+            Ok(Next::Now)
         }
         judge::Judgement::Inconclusive(message) => {
             if let Some(rollout) = &mut memory.rollout {
