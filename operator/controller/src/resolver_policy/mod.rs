@@ -228,7 +228,10 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     if let Some(status) = &memory.status {
         policy.status = Some(status.clone());
     }
-    let cluster = ctx.caches.cluster();
+    let mut cluster = ctx.caches.cluster();
+    if let Some(write) = &memory.own_write {
+        write.show(&mut cluster);
+    }
     let others = others(ctx, &name);
     let others: Vec<_> = others.iter().map(AsRef::as_ref).collect();
 
