@@ -21,7 +21,7 @@ use tsutsumi_engine::{
 use super::{
     Ctx, ask,
     error::Error,
-    judge,
+    judge, last_look,
     memory::{Memory, OwnWrite},
 };
 use crate::runtime::writer::{WriteError, Writer};
@@ -159,6 +159,19 @@ async fn write(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Resul
     if record != memory.record {
         save(scene, &record, &change.slot).await?;
         memory.record = record;
+    }
+    match last_look::is_planned(scene).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let message = "nothing is written before the watch has shown the newest nodes";
+            return hold(memory, message.into());
+        }
+        Err(error) => {
+            return hold(
+                memory,
+                format!("nothing is written before the nodes were read anew: {error}"),
+            );
+        }
     }
     let written = replace(
         scene,

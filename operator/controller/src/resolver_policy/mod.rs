@@ -11,6 +11,7 @@ mod compare;
 mod error;
 mod finalizer;
 mod judge;
+mod last_look;
 mod memory;
 mod observe;
 mod publish;
