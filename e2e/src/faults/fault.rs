@@ -1,5 +1,6 @@
 //! What can go wrong with a call, and with which.
 
+use hyper::body::Bytes;
 use tokio::sync::watch;
 
 use super::{
@@ -22,6 +23,8 @@ pub enum Fault {
     Reset,
     /// It is done; the answer lacks its second half and looks whole.
     Truncate,
+    /// Nothing is done, and what was true before is told as if it were now.
+    Replay(Bytes),
     /// It is done once the gate is open.
     Hold(Gate),
     /// The events of a watch come wrongly.

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{place::Place, rig::output};
 
@@ -119,6 +119,36 @@ impl Drop for Seat {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(self.number);
+    }
+}
+
+/// The processes behind an address, stopped in their tracks; they go on with the end of this value.
+#[derive(Debug)]
+pub struct Stopped(Vec<String>);
+
+impl Stopped {
+    /// Stops them.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn at(pod: IpAddr) -> Result<Self> {
+        let number = (0..SEATS).find(|number| pod == IpAddr::from(address(*number)));
+        let name = name(number.with_context(|| format!("no pod has the address {pod}"))?);
+        let found = output(Command::new("ip").args(["netns", "pids", &name]))?;
+        let stopped = Self(found.split_whitespace().map(str::to_owned).collect());
+        ensure!(!stopped.0.is_empty(), "nothing runs at {pod}");
+        stopped.signal("STOP")?;
+        Ok(stopped)
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        output(Command::new("kill").args(["-s", name]).args(&self.0)).map(drop)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.signal("CONT");
     }
 }
 

@@ -72,12 +72,12 @@ impl Prober {
             .arg(folder.path());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let start = move || command.spawn().context("starting the prober");
+        let address = (seat.address(), PORT).into();
         let prober = Self {
             child: seat.place().run(start)?,
             _folder: folder,
             _seat: seat,
         };
-        let address = (prober._seat.address(), PORT).into();
         wait::until("the prober listens", within, async || {
             let reach = move || {
                 TcpStream::connect_timeout(&address, Duration::from_secs(1)).context("reaching the prober")

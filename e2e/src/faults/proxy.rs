@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use futures::stream;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Bytes, Frame, Incoming},
@@ -135,6 +135,11 @@ impl Proxy {
         };
     }
 
+    /// Spoils nothing any more.
+    pub fn pardon(&self) {
+        self.shared.state().rules.clear();
+    }
+
     /// What has been called so far.
     #[must_use]
     pub fn made(&self) -> Vec<Made> {
@@ -195,6 +200,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     match &fault {
         Some(Fault::Answer(code)) => return Ok(refusal(*code)),
+        Some(Fault::Replay(body)) => return Ok(json_answer(StatusCode::OK, body.clone())),
         Some(Fault::Hang) => {
             sleep(HANGS_FOR).await;
             return Err(Broken);
@@ -279,16 +285,22 @@ fn refusal(code: u16) -> Response<Body> {
         "reason": reason,
         "code": code,
     });
-    let mut answer = Response::new(full(status.to_string().into()));
-    *answer.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = answer.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
-    if code == 429 {
-        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = json_answer(code, status.to_string().into());
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        answer
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    answer
+}
+
+fn json_answer(code: StatusCode, body: Bytes) -> Response<Body> {
+    let mut answer = Response::new(full(body));
+    *answer.status_mut() = code;
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 

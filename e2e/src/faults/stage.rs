@@ -29,7 +29,7 @@ use crate::{
 
 /// The pod of the prober.
 pub const PROBER: &str = "tsutsumi-prober";
-/// The pods of cluster DNS, as a ReplicaSet would have named them.
+/// The pods of cluster DNS, as a `ReplicaSet` would have named them.
 const PODS_OF_DNS: [&str; 2] = ["coredns-faults-1", "coredns-faults-2"];
 const HASH: &str = "faults";
 

@@ -4,7 +4,6 @@
 //! world's objects are what kubelet, the workload controllers and the chart would have made.
 
 use std::{
-    collections::BTreeMap,
     env,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -26,10 +25,10 @@ use tsutsumi_api::{
 };
 
 use super::{
-    call::{Call, Verb},
     fault::Rule,
     network::Network,
     node::Node,
+    outcome::{End, Outcome},
     prober::Prober,
     proxy::{Made, Proxy},
     stage,
@@ -49,98 +48,6 @@ use crate::{
 pub const POLICY: &str = "faults";
 /// How long a change may take in the worst case: a call that hangs, the pause after it, and everything once more.
 pub const SETTLES: Duration = Duration::from_secs(60);
-
-/// How many calls more than twice those of the reference a change may take: a controller that starts again reads
-/// everything anew, and one that loops takes hundreds.
-const MORE_CALLS: usize = 20;
-
-/// What is there at the end of a change, without what differs from one to the next.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct End {
-    /// The live text.
-    pub corefile: String,
-    /// Our ConfigMaps with what is in them; of the evidence, which tells times, the keys only.
-    pub ours: BTreeMap<String, BTreeMap<String, String>>,
-    /// The state of the rollout, and each condition with its status and reason.
-    pub status: Vec<String>,
-}
-
-/// What a change came to.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Where it ended.
-    pub end: End,
-    /// Every call of the controller.
-    pub made: Vec<Made>,
-}
-
-impl Outcome {
-    /// Every call that can be spoiled, with its number among those like it. The lease is renewed by the clock, so its
-    /// later calls are another's in every run.
-    #[must_use]
-    pub fn calls(&self) -> Vec<(Call, usize)> {
-        let calls = self.made.iter().map(|made| (made.call.clone(), made.nth));
-        calls
-            .filter(|(call, nth)| call.what != "leases" || *nth == 1)
-            .collect()
-    }
-
-    /// Those that change something.
-    #[must_use]
-    pub fn writes(&self) -> Vec<(Call, usize)> {
-        self.calls()
-            .into_iter()
-            .filter(|(call, _)| call.verb.writes())
-            .collect()
-    }
-
-    /// Fails unless this change ended where another did, with as many objects made and removed, and without many more
-    /// calls.
-    ///
-    /// # Errors
-    /// If it did not; the message shows both.
-    pub fn ends_like(&self, other: &Self) -> Result<()> {
-        ensure!(
-            self.end == other.end,
-            "it ends in\n{:#?}\ninstead of\n{:#?}",
-            self.end,
-            other.end
-        );
-        let (found, wanted) = (self.turnover(), other.turnover());
-        ensure!(
-            found == wanted,
-            "made and removed were {found:?} instead of {wanted:?}"
-        );
-        let (found, wanted) = (self.made.len(), other.made.len());
-        ensure!(
-            found <= 2 * wanted + MORE_CALLS,
-            "it took {found} calls instead of {wanted}:\n{}",
-            self.made
-                .iter()
-                .map(|made| made.call.to_string())
-                .collect::<Vec<_>>()
-                .join("\n")
-        );
-        Ok(())
-    }
-
-    /// How many objects were made and removed, by resource; without Events, of which one may be lost or repeated.
-    fn turnover(&self) -> BTreeMap<String, (usize, usize)> {
-        let mut counts = BTreeMap::<_, (usize, usize)>::new();
-        for made in &self.made {
-            let call = &made.call;
-            let code = made.status.map(|status| status.as_u16());
-            let counts = counts.entry(call.what.clone()).or_default();
-            match (call.verb, code) {
-                (Verb::Create | Verb::Patch, Some(201)) => counts.0 += 1,
-                (Verb::Delete, Some(200 | 202)) => counts.1 += 1,
-                _ => {}
-            }
-        }
-        counts.retain(|what, counts| what != "events" && *counts != (0, 0));
-        counts
-    }
-}
 
 /// The world of a test.
 pub struct World {
@@ -225,13 +132,48 @@ impl World {
         self.ended().await
     }
 
+    /// Makes the change once for each case and compares where it ends; tells every case that ends elsewhere.
+    ///
+    /// # Errors
+    /// If one does, or if the first call of its kind was to be spoiled and was not.
+    pub async fn sweep(&self, reference: &Outcome, cases: Vec<(String, Vec<Rule>)>) -> Result<()> {
+        let (count, mut wrong) = (cases.len(), Vec::new());
+        for (told, rules) in cases {
+            let first = rules.iter().any(|rule| rule.nth.is_none_or(|nth| nth == 1));
+            let found = self.change(rules).await.and_then(|found| {
+                let spoiled = found.made.iter().any(|made| made.spoiled);
+                ensure!(spoiled || !first, "the call was never made");
+                found.ends_like(reference)
+            });
+            if let Err(error) = found {
+                eprintln!("{told}: {error:#}");
+                wrong.push(told);
+            }
+        }
+        ensure!(
+            wrong.is_empty(),
+            "{} of {count} changes went wrong:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
+        Ok(())
+    }
+
     /// Begins the one change: the same start, the policy, and a new controller.
     ///
     /// # Errors
     /// If it cannot begin.
     pub async fn started(&self, rules: Vec<Rule>) -> Result<Running> {
+        self.wished(&wish(), rules).await
+    }
+
+    /// As [`World::started`], with a policy of the test's own.
+    ///
+    /// # Errors
+    /// If it cannot begin.
+    pub async fn wished(&self, policy: &Value, rules: Vec<Rule>) -> Result<Running> {
         self.reset().await.context("going back to the start")?;
-        self.cluster.apply_policy(&wish()).await?;
+        self.cluster.apply_policy(policy).await?;
         self.proxy.arm(rules);
         self.controller.clear_log()?;
         self.controller.start(None)
@@ -278,7 +220,7 @@ impl World {
         let rollout = status
             .rollout
             .iter()
-            .map(|one| format!("{:?} {}", one.state, one.identity));
+            .map(|one| format!("{:?} {}, {} reverts", one.state, one.identity, one.reverts.len()));
         let maps = self
             .cluster
             .within::<ConfigMap>(NAMESPACE)
@@ -302,6 +244,17 @@ impl World {
             },
             made: self.proxy.made(),
         })
+    }
+
+    /// Waits until the controller has made such a call.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn until(&self, what: &str, mut such: impl FnMut(&Made) -> bool) -> Result<()> {
+        let made = self.proxy.until(|made| made.iter().any(&mut such));
+        tokio::time::timeout(SETTLES, made)
+            .await
+            .with_context(|| format!("never came: {what}"))
     }
 
     /// Canary pods and ConfigMaps that are there.

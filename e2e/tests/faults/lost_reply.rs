@@ -4,20 +4,19 @@
 use anyhow::{Context, Result};
 use tsutsumi_e2e::faults::{
     fault::{Fault, Rule},
-    world::{self, Outcome, World},
+    outcome::Outcome,
+    world::{self, World},
 };
 
 #[test]
 fn a_write_whose_answer_is_lost_ends_where_none_is() -> Result<()> {
     world::run(async |world| {
         let reference = world.change(vec![]).await?;
-        for (call, nth) in reference.writes() {
-            let told = format!("the answer to `{call}` #{nth} was lost");
-            let rule = Rule::at(&call, nth, Fault::LoseReply);
-            let found = world.change(vec![rule]).await.with_context(|| told.clone())?;
-            found.ends_like(&reference).context(told)?;
-        }
-        Ok(())
+        let cases = reference.writes().into_iter().map(|(call, nth)| {
+            let told = format!("the answer to `{call}` #{nth} is lost");
+            (told, vec![Rule::at(&call, nth, Fault::LoseReply)])
+        });
+        world.sweep(&reference, cases.collect()).await
     })
 }
 
@@ -37,12 +36,11 @@ fn a_crash_before_the_answer_to_a_write_ends_where_none_is() -> Result<()> {
 
 async fn crashed(world: &World, rule: Rule) -> Result<Outcome> {
     let running = world.started(vec![rule]).await?;
-    let committed = world
-        .proxy
-        .until(|made| made.iter().any(|made| made.spoiled && made.status.is_some()));
-    tokio::time::timeout(world::SETTLES, committed)
-        .await
-        .context("the call was never made")?;
+    world
+        .until("the write is committed", |made| {
+            made.spoiled && made.status.is_some()
+        })
+        .await?;
     drop(running);
     let _again = world.again()?;
     world.ended().await

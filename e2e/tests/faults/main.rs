@@ -3,3 +3,6 @@
 mod errors;
 mod lost_reply;
 mod none;
+mod roll_back;
+mod stale;
+mod watches;
