@@ -160,11 +160,15 @@ const fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 245, 0, 10 + number)
 }
 
-/// Removes every namespace of ours; their devices go with them.
+/// Removes every namespace of ours, with what a run that was killed left in it; the devices go with them.
 fn clear() -> Result<()> {
     let listed = output(Command::new("ip").args(["netns", "list"]))?;
     let names = listed.lines().filter_map(|line| line.split_whitespace().next());
     for name in names.filter(|name| name.starts_with(PREFIX)) {
+        for process in output(Command::new("ip").args(["netns", "pids", name]))?.split_whitespace() {
+            // It may have ended by itself.
+            let _ = output(Command::new("kill").args(["-s", "KILL", process]));
+        }
         ip(&format!("netns delete {name}"))?;
     }
     Ok(())

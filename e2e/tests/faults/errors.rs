@@ -35,7 +35,11 @@ fn an_error_at_each_call_ends_where_none_does() -> Result<()> {
 fn a_server_that_refuses_every_write_for_a_while_is_not_stormed() -> Result<()> {
     world::run(async |world| {
         let reference = world.change(vec![]).await?;
-        for (verb, what) in [(Verb::Patch, "configmaps"), (Verb::Create, "pods"), (Verb::PatchStatus, "resolverpolicies")] {
+        for (verb, what) in [
+            (Verb::Patch, "configmaps"),
+            (Verb::Create, "pods"),
+            (Verb::PatchStatus, "resolverpolicies"),
+        ] {
             let rule = Rule::each(verb, what, Fault::Answer(503));
             let _running = world.started(vec![rule]).await?;
             world.until("a write is refused", |made| made.spoiled).await?;

@@ -46,7 +46,9 @@ fn a_watch_of_bookmarks_only_is_made_up_for_by_a_new_list() -> Result<()> {
         let gate = Gate::default();
         let how = Spoiling::OnlyBookmarks(gate.clone());
         // Once each: the watch after the new list is as it should be.
-        let rules = every_watch(&reference, &how).into_iter().map(|rule| rule.times(1));
+        let rules = every_watch(&reference, &how)
+            .into_iter()
+            .map(|rule| rule.times(1));
         let _running = world.started(rules.collect()).await?;
         // The first canary is there, and nothing tells that it has come up.
         world
