@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -24,6 +25,7 @@ use crate::{
     between::Between,
     cluster::Cluster,
     install::{CONTROLLER, NAMESPACE},
+    place::Place,
     rig::{Rig, program},
 };
 
@@ -38,6 +40,7 @@ pub struct Local {
     folder: TempDir,
     config: Kubeconfig,
     arguments: Vec<String>,
+    place: Place,
 }
 
 /// The process; it ends with this value.
@@ -99,6 +102,29 @@ impl Local {
             folder,
             config,
             arguments,
+            place: Place::node(),
+        };
+        local.keep("kubeconfig", &local.config)?;
+        Ok(local)
+    }
+
+    /// With these arguments and no more rights than whoever listens at `server` gives, in this place.
+    ///
+    /// # Errors
+    /// If there is no place for its files.
+    pub fn with(arguments: Vec<String>, server: SocketAddr, place: Place) -> Result<Self> {
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "it", "cluster": {"server": format!("http://{server}")}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": ""}}],
+            "current-context": "it",
+        });
+        let local = Self {
+            folder: tempfile::tempdir()?,
+            config: serde_json::from_value(config)?,
+            arguments,
+            place,
         };
         local.keep("kubeconfig", &local.config)?;
         Ok(local)
@@ -150,12 +176,25 @@ impl Local {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
+        let start = move || command.spawn().context("starting the controller on this machine");
         Ok(Running {
-            child: command
-                .spawn()
-                .context("starting the controller on this machine")?,
+            child: self.place.run(start)?,
             log,
         })
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Forgets what it has logged.
+    ///
+    /// # Errors
+    /// If the log cannot be written.
+    pub fn clear_log(&self) -> Result<()> {
+        Ok(fs::write(self.folder.path().join("log"), "")?)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod controller;
 pub mod corefile;
 pub mod dns;
+pub mod faults;
 pub mod install;
 pub mod outside;
 pub mod place;

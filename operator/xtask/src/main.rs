@@ -8,12 +8,14 @@
 mod bench;
 mod chart;
 mod cluster;
+mod control_plane;
 #[cfg(test)]
 mod crate_table;
 mod demo;
 mod dns;
 #[cfg(test)]
 mod docs;
+mod faults;
 mod fuzz;
 mod generate;
 mod image;
@@ -40,6 +42,8 @@ enum Command {
     Cluster(cluster::Cluster),
     /// Show the main job from nothing on a real cluster
     Demo(demo::Options),
+    /// Run the controller under faults of its API server
+    Faults(faults::Options),
     /// Run each fuzz target for a minute
     Fuzz,
     /// Write the files that are made from code
@@ -74,6 +78,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Chart => chart::check(),
         Command::Cluster(command) => cluster::run(&command),
         Command::Demo(options) => demo::run(&options),
+        Command::Faults(options) => faults::run(&options),
         Command::Fuzz => fuzz::run(),
         Command::Generate { check } => generate::run(check),
         Command::Image => {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::rig::{self, facts::Facts};
-use crate::{chart, fuzz, generate, image, run, tools};
+use crate::{chart, faults, fuzz, generate, image, run, tools};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -18,6 +18,9 @@ pub(crate) struct Options {
     #[arg(long)]
     all: bool,
 }
+
+/// The step that needs the program, but no rig.
+const FAULTS: &str = "fault modes";
 
 #[derive(Default)]
 struct Tally {
@@ -76,6 +79,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tally.step("fuzz targets", fuzz::run);
     tally.step("chart", chart::check);
     let image = tally.step("image", image::operator).is_some();
+    if image {
+        tally.step(FAULTS, || faults::suite(&[]));
+    } else {
+        tally.blocked(FAULTS);
+    }
     end_to_end(
         &mut tally,
         image,
@@ -110,7 +118,7 @@ fn end_to_end(tally: &mut Tally, image: bool, suite: &str, options: &rig::Option
     let held = match up {
         Some(facts) if image => tally
             .step(suite, || {
-                let mut arguments = vec!["test", "--package", "tsutsumi-e2e"];
+                let mut arguments = vec!["test", "--package", "tsutsumi-e2e", "--lib", "--test", "suite"];
                 arguments.extend(tests);
                 cargo_with(&mut environment(&facts), &arguments)
             })

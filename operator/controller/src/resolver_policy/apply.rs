@@ -18,7 +18,12 @@ use tsutsumi_engine::{
     target::Target,
 };
 
-use super::{Ctx, ask, error::Error, judge, memory::Memory};
+use super::{
+    Ctx, ask,
+    error::Error,
+    judge, last_look,
+    memory::{Memory, OwnWrite},
+};
 use crate::runtime::writer::{WriteError, Writer};
 
 /// When to look again.
@@ -105,7 +110,8 @@ async fn judge_step(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> 
         }
         judge::Judgement::Worse(message) => {
             memory.rollout = entered(RolloutState::CanaryFailed, message);
-            Ok(Next::Change)
+            // To remove the canaries, now that this is recorded.
+            Ok(Next::Now)
         }
         judge::Judgement::Inconclusive(message) => {
             if let Some(rollout) = &mut memory.rollout {
@@ -154,7 +160,27 @@ async fn write(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Resul
         save(scene, &record, &change.slot).await?;
         memory.record = record;
     }
-    let written = replace(scene, &change.slot, &change.candidate, "write the Corefile").await?;
+    match last_look::is_planned(scene).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let message = "nothing is written before the watch has shown the newest nodes";
+            return hold(memory, message.into());
+        }
+        Err(error) => {
+            return hold(
+                memory,
+                format!("nothing is written before the nodes were read anew: {error}"),
+            );
+        }
+    }
+    let written = replace(
+        scene,
+        &change.slot,
+        &change.candidate,
+        "write the Corefile",
+        memory,
+    )
+    .await?;
     if !written {
         return Ok(Next::After(PACE));
     }
@@ -248,7 +274,7 @@ async fn roll_back(
     if scene.cluster.text(&slot.namespace, &slot.config_map, &slot.key) != Some(&candidate) {
         return Ok(Next::Change);
     }
-    if replace(scene, slot, &previous, "put the saved Corefile back").await? {
+    if replace(scene, slot, &previous, "put the saved Corefile back", memory).await? {
         memory.rollout = Some(enter_with(
             RolloutState::RolledBack,
             format!("{why}; the saved text was put back"),
@@ -260,7 +286,13 @@ async fn roll_back(
 }
 
 /// Replaces the text of a slot, if the ConfigMap is still the one that was read. False where it is not.
-async fn replace(scene: &Scene<'_>, slot: &Slot, text: &str, operation: &'static str) -> Result<bool, Error> {
+async fn replace(
+    scene: &Scene<'_>,
+    slot: &Slot,
+    text: &str,
+    operation: &'static str,
+    memory: &mut Memory,
+) -> Result<bool, Error> {
     let api = scene.config_maps(&slot.namespace);
     let Some(config_map) = scene.cluster.config_map(&slot.namespace, &slot.config_map) else {
         return Ok(false);
@@ -279,7 +311,10 @@ async fn replace(scene: &Scene<'_>, slot: &Slot, text: &str, operation: &'static
         source,
     })?;
     match scene.writer.json_patch(&api, &slot.config_map, patch).await {
-        Ok(_) => Ok(true),
+        Ok(written) => {
+            memory.own_write = Some(OwnWrite::new(version.clone(), written));
+            Ok(true)
+        }
         Err(WriteError::Conflict { .. }) => Ok(false),
         Err(source) => Err(Error::Apply { operation, source }),
     }

@@ -35,27 +35,34 @@ const WORSE_FOR: SignedDuration = SignedDuration::from_secs(15);
 /// Fault switch for tests: puts an unknown directive into every candidate.
 const FAULT: &str = "TSUTSUMI_FAULT_CANARY";
 
-/// One look at the canaries; creates what is missing, removes everything once it is judged.
+/// One look at the canaries; creates what is missing. They stay until the judgement is recorded: it would be lost with
+/// them if this process ended between. Only what could not be judged goes at once, to be tried anew.
 pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgement, Error> {
     let files = |text: &str| Files::of(scene.target, scene.cluster, &change.slot, text);
     let (present, candidate) = (files(&change.present), files(&faulty(&change.candidate)));
-    let judgement = match look(scene, &present, Role::Present).await? {
-        Look::Pending => return Ok(Judgement::Pending),
+    match look(scene, &present, Role::Present).await? {
+        Look::Pending => Ok(Judgement::Pending),
         Look::Down(why) => {
-            Judgement::Inconclusive(format!("the present text could not be run in a canary: {why}"))
+            sweep(scene.ctx, scene.writer, scene.cluster, scene.policy()).await?;
+            let message = format!("the present text could not be run in a canary: {why}");
+            Ok(Judgement::Inconclusive(message))
         }
         Look::Up(before) => match look(scene, &candidate, Role::Candidate).await? {
-            Look::Pending => return Ok(Judgement::Pending),
-            Look::Down(why) => Judgement::Worse(format!("the candidate did not run in a canary: {why}")),
+            Look::Pending => Ok(Judgement::Pending),
+            Look::Down(why) => {
+                let message = format!("the candidate did not run in a canary: {why}");
+                Ok(Judgement::Worse(message))
+            }
             Look::Up(after) => match compare::worse(&before.observations, &after.observations) {
-                Some(_) if after.age < WORSE_FOR => return Ok(Judgement::Pending),
-                Some(worse) => Judgement::Worse(format!("the candidate did worse in a canary: {worse}")),
-                None => Judgement::NoWorse,
+                Some(_) if after.age < WORSE_FOR => Ok(Judgement::Pending),
+                Some(worse) => {
+                    let message = format!("the candidate did worse in a canary: {worse}");
+                    Ok(Judgement::Worse(message))
+                }
+                None => Ok(Judgement::NoWorse),
             },
         },
-    };
-    sweep(scene.ctx, scene.writer, scene.cluster, scene.policy()).await?;
-    Ok(judgement)
+    }
 }
 
 /// A canary as it is now.

@@ -4,13 +4,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use tsutsumi_api::{ResolverPolicy, ResolverPolicyStatus, resolver_policy::Rollout};
-use tsutsumi_engine::resolver::Record;
+use tsutsumi_engine::{
+    cluster::{self, Cluster},
+    resolver::Record,
+};
 
 use super::error::Error;
 
@@ -29,6 +32,40 @@ pub(crate) struct Memory {
     pub(crate) evidence_of: Option<jiff::Timestamp>,
     /// Per pod, the rounds in a row without an answer.
     pub(crate) misses: BTreeMap<String, u32>,
+    /// Our last write of a text.
+    pub(crate) own_write: Option<OwnWrite>,
+}
+
+/// A ConfigMap as we wrote it. A watch may be late, and the text from before our write must not look like one that
+/// somebody has put back since.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnWrite {
+    over: Option<String>,
+    written: Arc<ConfigMap>,
+}
+
+impl OwnWrite {
+    /// What came of a write over the version that was read.
+    pub(crate) fn new(over: Option<String>, mut written: ConfigMap) -> Self {
+        cluster::prune_config_map(&mut written);
+        Self {
+            over,
+            written: Arc::new(written),
+        }
+    }
+
+    /// Shows the write in place of the version that it replaced. Any other version came after it, and stands.
+    pub(crate) fn show(&self, cluster: &mut Cluster) {
+        let (name, namespace) = (self.written.name_any(), self.written.namespace());
+        for known in &mut cluster.config_maps {
+            if known.name_any() == name
+                && known.namespace() == namespace
+                && known.metadata.resource_version == self.over
+            {
+                *known = Arc::clone(&self.written);
+            }
+        }
+    }
 }
 
 /// The memories of all policies, by name.
@@ -77,5 +114,30 @@ impl Memories {
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(number: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some("coredns".into());
+        map.metadata.namespace = Some("kube-system".into());
+        map.metadata.resource_version = Some(number.into());
+        map
+    }
+
+    #[test]
+    fn our_write_stands_in_for_what_it_replaced_and_for_nothing_newer() {
+        let write = OwnWrite::new(Some("7".into()), version("8"));
+        for (cached, shown) in [("7", "8"), ("8", "8"), ("9", "9")] {
+            let mut cluster = Cluster::default();
+            cluster.config_maps.push(Arc::new(version(cached)));
+            write.show(&mut cluster);
+            let found = cluster.config_map("kube-system", "coredns").unwrap();
+            assert_eq!(found.metadata.resource_version.as_deref(), Some(shown));
+        }
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod finalizer;
 mod judge;
 mod keep;
+mod last_look;
 mod memory;
 mod observe;
 mod optional;
@@ -232,6 +233,9 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         policy.status = Some(status.clone());
     }
     let mut cluster = ctx.caches.cluster();
+    if let Some(write) = &memory.own_write {
+        write.show(&mut cluster);
+    }
     let others = others(ctx, &name);
     let others: Vec<_> = others.iter().map(AsRef::as_ref).collect();
 

@@ -1,14 +1,12 @@
 //! `cargo xtask bench`: builds what is measured as it is shipped, brings up an API server of its own, and lets the
 //! measuring program (`e2e/bench`) do the rest. It runs beside a rig without touching it.
 
-mod control_plane;
-
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use self::control_plane::ControlPlane;
+use crate::control_plane::ControlPlane;
 use crate::tools::{self, Cache, system};
 use crate::{image, rig, run};
 

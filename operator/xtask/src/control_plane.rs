@@ -1,8 +1,9 @@
-//! A store and an API server, and nothing that would run anything: objects are what the measuring program makes them.
+//! A store and an API server, and nothing that would run anything: objects are what the program makes them that this
+//! is for, a measurement or the fault suite.
 //!
 //! Everything lies in memory in a folder of its own, listens on ports that the kernel says are free, and ends with the
-//! value. Three users with tokens: the administrator and one for each measured program, so that the audit log tells
-//! them apart.
+//! value. Users with tokens: the administrator and one for each program under test, so that the audit log tells them
+//! apart.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 use crate::run;
 
 /// Cluster DNS as kubeadm leaves it.
-const KUBEADM: &str = include_str!("../../manifests/kubeadm.yaml");
+const KUBEADM: &str = include_str!("../manifests/kubeadm.yaml");
 /// Folders in memory, where the machine has one.
 const MEMORY: &str = "/dev/shm";
 /// Who calls.
@@ -194,7 +195,7 @@ impl ControlPlane {
         let mut params = CertificateParams::new(Vec::new())?;
         params
             .distinguished_name
-            .push(DnType::CommonName, "tsutsumi-bench");
+            .push(DnType::CommonName, "tsutsumi-bare");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = params.self_signed(&key)?.pem();
         let issuer = Issuer::new(params, key);
@@ -216,13 +217,13 @@ impl ControlPlane {
             let config = json!({
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [{"name": "bench", "cluster": {
+                "clusters": [{"name": "bare", "cluster": {
                     "server": format!("https://127.0.0.1:{secure}"),
                     "certificate-authority": self.path("ca.crt"),
                 }}],
                 "users": [{"name": user, "user": {"token": token}}],
-                "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": user}}],
-                "current-context": "bench",
+                "contexts": [{"name": "bare", "context": {"cluster": "bare", "user": user}}],
+                "current-context": "bare",
             });
             fs::write(self.path(&format!("{user}.kubeconfig")), config.to_string())?;
         }

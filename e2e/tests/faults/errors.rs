@@ -1,0 +1,53 @@
+//! Every kind of error at every call of a change: the change ends where none happens, after a number of calls that
+//! does not run away.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::time::sleep;
+use tsutsumi_e2e::faults::{
+    call::Verb,
+    fault::{Fault, Rule},
+    world,
+};
+
+/// How long the server refuses: a loop without a pause makes thousands of calls meanwhile.
+const REFUSES_FOR: Duration = Duration::from_secs(3);
+
+#[test]
+fn an_error_at_each_call_ends_where_none_does() -> Result<()> {
+    world::run(async |world| {
+        let reference = world.change(vec![]).await?;
+        let mut turns = BTreeMap::<Verb, usize>::new();
+        let cases = reference.calls().into_iter().map(|(call, nth)| {
+            // In turn for each verb, so that each kind of error comes to each.
+            let turn = turns.entry(call.verb).or_default();
+            let fault = &Fault::ERRORS[*turn % Fault::ERRORS.len()];
+            *turn += 1;
+            let told = format!("{fault:?} at `{call}` #{nth}");
+            (told, vec![Rule::at(&call, nth, fault.clone())])
+        });
+        world.sweep(&reference, cases.collect()).await
+    })
+}
+
+#[test]
+fn a_server_that_refuses_every_write_for_a_while_is_not_stormed() -> Result<()> {
+    world::run(async |world| {
+        let reference = world.change(vec![]).await?;
+        for (verb, what) in [
+            (Verb::Patch, "configmaps"),
+            (Verb::Create, "pods"),
+            (Verb::PatchStatus, "resolverpolicies"),
+        ] {
+            let rule = Rule::each(verb, what, Fault::Answer(503));
+            let _running = world.started(vec![rule]).await?;
+            world.until("a write is refused", |made| made.spoiled).await?;
+            sleep(REFUSES_FOR).await;
+            world.proxy.pardon();
+            let told = format!("every {verb} of {what} was refused");
+            world.ended().await?.ends_like(&reference).context(told)?;
+        }
+        Ok(())
+    })
+}

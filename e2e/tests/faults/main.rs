@@ -1,0 +1,8 @@
+//! The fault suite: one module for each way in which an API server fails its clients. `cargo xtask faults` runs it.
+
+mod errors;
+mod lost_reply;
+mod none;
+mod roll_back;
+mod stale;
+mod watches;
