@@ -141,8 +141,9 @@ fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_
     count
 }
 
-/// Silence proves something only from a prober that gets there. Every exposure must show at one of its addresses that
-/// it was reached; the addresses of pods, which are rarely routed, need not, but of all targets together one must.
+/// Silence proves something only from a prober that gets there: every exposure must show at one of its addresses that it
+/// was reached. The addresses of pods are rarely routed; where nothing leads in from outside, not to reach them is how it
+/// should be, and it is said.
 fn judge_reach(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]) {
     let mut seen: BTreeMap<&Place, Vec<(usize, bool)>> = BTreeMap::new();
     for step in joined {
@@ -152,25 +153,21 @@ fn judge_reach(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]
         }
     }
     let nowhere = !seen.values().flatten().any(|(_, reached)| *reached);
+    if nowhere && !seen.is_empty() && dossier.exposures.is_empty() {
+        ledger.note(
+            "Nothing leads in from outside, and the prober there reaches no pod: what keeps it away is the network, \
+             and `acl` was not put to the test from outside."
+                .to_owned(),
+        );
+    }
     for (place, found) in &seen {
-        let silent = !found.iter().any(|(_, reached)| *reached);
-        let (fact, cure) = match place {
-            _ if nowhere => (
-                "nothing shows that the prober outside reaches the cluster at all".to_owned(),
-                "To every question it met silence, as a prober does that is cut off: look at the routes of its host, at \
-                 the firewalls between it and the cluster, and at what its host lets out to port 53 and to the exposed \
-                 ports, over UDP and TCP. Where DNS is not exposed, it needs a route to the nodes' network or to the \
-                 pods."
-                    .to_owned(),
-            ),
-            Place::Exposure(object) if silent => (
-                format!("nothing shows that the prober outside reaches {object}"),
-                unreached(dossier, object),
-            ),
-            _ => continue,
-        };
+        let Place::Exposure(object) = place else { continue };
+        if found.iter().any(|(_, reached)| *reached) {
+            continue;
+        }
+        let fact = format!("nothing shows that the prober outside reaches {object}");
         for (index, _) in found {
-            ledger.doubt(fact.clone(), cure.clone(), Some(*index));
+            ledger.doubt(fact.clone(), unreached(dossier, object), Some(*index));
         }
     }
 }

@@ -325,7 +325,7 @@ fn silence_everywhere_is_what_a_prober_sees_that_is_cut_off() {
         if failure == Failure::Timeout {
             assert_eq!(
                 verdict.observed,
-                "nothing shows that the prober outside reaches the cluster at all"
+                "nothing shows that the prober outside reaches Service kube-system/dns-nodeport"
             );
         }
         for word in ["routes", "firewalls", "host"] {
@@ -383,6 +383,29 @@ fn an_exposure_must_be_reached_and_a_pod_need_not() {
     dossier.exposures[0].transports = vec![Transport::Udp];
     let message = judge(&dossier).verdict.message;
     assert!(message.contains("`others: Refuse` does"), "{message}");
+}
+
+#[test]
+fn where_nothing_leads_in_no_pod_need_be_reached_and_it_is_said() {
+    let mut dossier = holding();
+    dossier.exposures.clear();
+    let (steps, observations) = dossier
+        .steps
+        .into_iter()
+        .zip(dossier.observations)
+        .filter(|((purpose, _), _)| matches!(purpose.place, Place::Pod(_)))
+        .unzip();
+    (dossier.steps, dossier.observations) = (steps, observations);
+    assert!(!judge(&dossier).verdict.message.contains("not put to the test"));
+
+    meet(&mut dossier, |_| true, Failure::Timeout);
+    let verdict = judge(&dossier).verdict;
+    assert_eq!(verdict.state, ControlState::Pass, "{}", verdict.observed);
+    assert!(
+        verdict.message.contains("not put to the test"),
+        "{}",
+        verdict.message
+    );
 }
 
 #[test]
