@@ -18,14 +18,18 @@ const REFUSES_FOR: Duration = Duration::from_secs(3);
 fn an_error_at_each_call_ends_where_none_does() -> Result<()> {
     world::run(async |world| {
         let reference = world.change(vec![]).await?;
-        let mut turns = BTreeMap::<Verb, usize>::new();
-        let cases = reference.calls().into_iter().map(|(call, nth)| {
-            // In turn for each verb, so that each kind of error comes to each.
-            let turn = turns.entry(call.verb).or_default();
-            let fault = &Fault::ERRORS[*turn % Fault::ERRORS.len()];
-            *turn += 1;
-            let told = format!("{fault:?} at `{call}` #{nth}");
-            (told, vec![Rule::at(&call, nth, fault.clone())])
+        let mut of_verb = BTreeMap::<Verb, Vec<_>>::new();
+        for (call, nth) in reference.calls() {
+            of_verb.entry(call.verb).or_default().push((call, nth));
+        }
+        let cases = of_verb.values().flat_map(|calls| {
+            // Each kind of error comes to each verb, and each call has at least one.
+            let turns = calls.len().max(Fault::ERRORS.len());
+            let pairs = calls.iter().cycle().zip(Fault::ERRORS.iter().cycle()).take(turns);
+            pairs.map(|((call, nth), fault)| {
+                let told = format!("{fault:?} at `{call}` #{nth}");
+                (told, vec![Rule::at(call, *nth, fault.clone())])
+            })
         });
         world.sweep(&reference, cases.collect()).await
     })
