@@ -94,14 +94,15 @@ pub(crate) fn make(rig: &mut Rig) -> Result<()> {
 
 /// Takes away what the record names.
 pub(crate) fn remove(record: &Record) -> Result<()> {
-    for name in &record.namespaces {
-        if Path::new("/run/netns").join(name).exists() {
-            run::line(&format!("ip netns delete {name}"))?;
-        }
-    }
+    // Before the namespaces: with one of those a link goes at a moment that nobody tells.
     for link in &record.links {
         if Path::new("/sys/class/net").join(link).exists() {
             run::line(&format!("ip link delete {link}"))?;
+        }
+    }
+    for name in &record.namespaces {
+        if Path::new("/run/netns").join(name).exists() {
+            run::line(&format!("ip netns delete {name}"))?;
         }
     }
     let ours = |table: &Table| {
