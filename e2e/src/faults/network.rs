@@ -2,6 +2,7 @@
 //! address that a pod can have. Nothing of the machine's own network is touched.
 
 use std::{
+    env,
     net::{IpAddr, Ipv4Addr},
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -11,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{place::Place, rig::output};
 
-/// What every name begins with, so that a run that was killed leaves nothing that the next does not find.
-const PREFIX: &str = "tsutsumi-faults";
+/// Tells apart worlds that exist side by side.
+const WORLD: &str = "TSUTSUMI_FAULTS_WORLD";
 /// The pods' range, and the node's.
 pub const PODS: &str = "10.245.0.0/24";
 /// The address of the bridge, which is the node's.
@@ -43,9 +44,10 @@ impl Network {
         let network = Arc::new(Self {
             free: Mutex::new((0..SEATS).collect()),
         });
-        let inside = format!("-n {PREFIX}");
+        let world = prefix();
+        let inside = format!("-n {world}");
         let mut lines = vec![
-            format!("netns add {PREFIX}"),
+            format!("netns add {world}"),
             format!("{inside} link set lo up"),
             format!("{inside} link add pods type bridge"),
             format!("{inside} address add {NODE}/24 dev pods"),
@@ -72,7 +74,7 @@ impl Network {
     /// Where the controller and the clients are.
     #[must_use]
     pub fn world() -> Place {
-        Place::named(PREFIX)
+        Place::named(&prefix())
     }
 
     /// An address that no pod has.
@@ -152,8 +154,16 @@ impl Drop for Stopped {
     }
 }
 
+/// What every name begins with, so that a run that was killed leaves nothing that the next does not find.
+fn prefix() -> String {
+    format!(
+        "tsutsumi-faults-{}",
+        env::var(WORLD).unwrap_or_else(|_| "a".into())
+    )
+}
+
 fn name(number: u8) -> String {
-    format!("{PREFIX}-{number}")
+    format!("{}-{number}", prefix())
 }
 
 const fn address(number: u8) -> Ipv4Addr {
@@ -164,7 +174,8 @@ const fn address(number: u8) -> Ipv4Addr {
 fn clear() -> Result<()> {
     let listed = output(Command::new("ip").args(["netns", "list"]))?;
     let names = listed.lines().filter_map(|line| line.split_whitespace().next());
-    for name in names.filter(|name| name.starts_with(PREFIX)) {
+    let ours = prefix();
+    for name in names.filter(|name| name.starts_with(&ours)) {
         for process in output(Command::new("ip").args(["netns", "pids", name]))?.split_whitespace() {
             // It may have ended by itself.
             let _ = output(Command::new("kill").args(["-s", "KILL", process]));

@@ -1,7 +1,9 @@
 //! `cargo xtask faults`: the controller under every fault of its API server, on a store and an API server of its own.
 //! It needs root for the network namespaces of its pods, and runs beside a rig without touching it.
 
-use anyhow::Result;
+use std::{process::Command, thread};
+
+use anyhow::{Result, anyhow};
 
 use crate::control_plane::ControlPlane;
 use crate::tools::{self, Cache};
@@ -20,17 +22,49 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     suite(&options.names)
 }
 
+/// Two worlds side by side, since a change mostly waits: their names, and the tests of each. The sweep of errors takes as
+/// long as all others together.
+const WORLDS: [(&str, &[&str]); 2] = [
+    ("a", &["an_error_at_each_call"]),
+    ("b", &["--skip", "an_error_at_each_call"]),
+];
+
 /// Runs the suite with the program that has been built.
 pub(crate) fn suite(names: &[String]) -> Result<()> {
     let cache = Cache::open()?;
     let kubernetes = tools::kubernetes::folder(&cache, &tools::KUBERNETES.parse()?)?;
     let coredns = tools::coredns::binary(&cache, &tools::COREDNS.parse()?)?;
-    let plane = run::step("store and API server", || ControlPlane::start(&kubernetes, false))?;
+    run::output(&mut tests(&["--no-run"]))?;
+    let world = |name: &str, filters: &[&str]| {
+        let plane = ControlPlane::start(&kubernetes, false)?;
+        let mut cargo = tests(&["--"]);
+        cargo
+            .args(filters)
+            .env("TSUTSUMI_COREDNS", &coredns)
+            .env("TSUTSUMI_FAULTS_WORLD", name)
+            .env(
+                "TSUTSUMI_FAULTS_KUBECONFIG",
+                plane.folder().join("admin.kubeconfig"),
+            );
+        // Not as it comes: two suites would write into each other's lines.
+        run::output(&mut cargo).map(|said| print!("{said}"))
+    };
+    if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        return world(WORLDS[0].0, &names);
+    }
+    thread::scope(|scope| {
+        let running = WORLDS.map(|(name, filters)| scope.spawn(move || world(name, filters)));
+        running
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a world's runner stopped"))?)
+    })
+}
+
+fn tests(arguments: &[&str]) -> Command {
     let mut cargo = run::cargo();
-    cargo.env("TSUTSUMI_COREDNS", coredns).env(
-        "TSUTSUMI_FAULTS_KUBECONFIG",
-        plane.folder().join("admin.kubeconfig"),
-    );
-    cargo.args(["test", "--package", "tsutsumi-e2e", "--test", "faults", "--"]);
-    run::visible(cargo.args(names))
+    cargo
+        .args(["test", "--quiet", "--package", "tsutsumi-e2e", "--test", "faults"])
+        .args(arguments);
+    cargo
 }
