@@ -213,7 +213,9 @@ fn costs(text: &mut String, blocks: &Blocks) {
 
 fn idles(text: &mut String, blocks: &Blocks) {
     text.push_str(
-        "\n### Idle\n\nA policy in `Audit`, its rounds of probes a day apart.\n\n\
+        "\n### Idle\n\nA policy in `Audit`, its rounds of probes a day apart. After a change rounds \
+         follow at growing distances, first 10 s, then each as long as all before; one writes its evidence and the \
+         status.\n\n\
          | objects | program | seconds | CPU, s | share of a core, % | lease writes | other writes |\n\
          |---|---|---|---|---|---|---|\n",
     );
@@ -300,7 +302,11 @@ fn targets(text: &mut String, blocks: &Blocks) {
             .filter_map(|block| block.idle.as_ref())
     };
     let written: Vec<f64> = idle().map(|idle| count(idle.writes.values().sum())).collect();
-    row("idle writes but the lease", median(&written), 0.0);
+    row(
+        "idle writes but the lease, with rounds after a change",
+        median(&written),
+        0.0,
+    );
     let share: Vec<f64> = idle().map(|idle| 100.0 * idle.cpu / idle.seconds).collect();
     row("idle share of a core, %", median(&share), 0.5);
 }
