@@ -24,6 +24,28 @@ use crate::{
 const SECRET: &str = "tsutsumi-prober-tls";
 const FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
 
+/// Waits for the prober's certificate and puts its files into a folder, as `--tls-dir` wants them.
+///
+/// # Errors
+/// If none is issued.
+pub async fn certificate(cluster: &Cluster) -> Result<TempDir> {
+    let within = Duration::from_secs(60);
+    let data = wait::until("the prober's certificate is issued", within, async || {
+        let data = cluster.secret(NAMESPACE, SECRET).await?;
+        let complete = FILES.iter().all(|file| data.contains_key(*file));
+        ensure!(complete, "secret {SECRET} has only {:?}", data.keys());
+        Ok(data)
+    })
+    .await?;
+    let folder = tempfile::tempdir()?;
+    for file in FILES {
+        let path = folder.path().join(file);
+        fs::write(&path, &data[file])?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(folder)
+}
+
 /// The process; it ends with this value.
 #[derive(Debug)]
 pub struct Prober {
@@ -37,26 +59,7 @@ impl Prober {
     /// # Errors
     /// If no certificate is issued, or the program does not come up.
     pub async fn start(rig: &Rig, cluster: &Cluster) -> Result<Self> {
-        let data = wait::until(
-            "the prober's certificate is issued",
-            Duration::from_secs(60),
-            async || {
-                let data = cluster.secret(NAMESPACE, SECRET).await?;
-                ensure!(
-                    FILES.iter().all(|file| data.contains_key(*file)),
-                    "secret {SECRET} has only {:?}",
-                    data.keys()
-                );
-                Ok(data)
-            },
-        )
-        .await?;
-        let folder = tempfile::tempdir()?;
-        for file in FILES {
-            let path = folder.path().join(file);
-            fs::write(&path, &data[file])?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        }
+        let folder = certificate(cluster).await?;
         let listen = SocketAddr::new(rig.outside_address, PROBER_PORT);
         let log = fs::File::create(folder.path().join("log"))?;
         let mut command = Command::new("ip");

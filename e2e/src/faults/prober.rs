@@ -3,13 +3,12 @@
 use std::{
     fs,
     net::TcpStream,
-    os::unix::fs::PermissionsExt as _,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -19,11 +18,8 @@ use super::{
     network::{Network, Seat},
     node, stage,
 };
-use crate::{cluster::Cluster, install::NAMESPACE, rig::program, wait};
+use crate::{cluster::Cluster, install::NAMESPACE, outside::certificate, rig::program, wait};
 
-/// The Secret with its certificate.
-const SECRET: &str = "tsutsumi-prober-tls";
-const FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
 /// Where the controller looks for it.
 const PORT: u16 = 8443;
 
@@ -48,20 +44,7 @@ impl Prober {
     /// # Errors
     /// If no certificate is issued, or the program does not come up.
     pub async fn start(cluster: &Cluster, network: &Arc<Network>) -> Result<Self> {
-        let within = Duration::from_secs(60);
-        let data = wait::until("the prober's certificate is issued", within, async || {
-            let data = cluster.secret(NAMESPACE, SECRET).await?;
-            let complete = FILES.iter().all(|file| data.contains_key(*file));
-            ensure!(complete, "secret {SECRET} has only {:?}", data.keys());
-            Ok(data)
-        })
-        .await?;
-        let folder = tempfile::tempdir()?;
-        for file in FILES {
-            let path = folder.path().join(file);
-            fs::write(&path, &data[file])?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        }
+        let folder = certificate(cluster).await?;
         let seat = network.seat()?;
         let log = fs::File::create(folder.path().join("log"))?;
         let mut command = Command::new(program());
@@ -78,7 +61,7 @@ impl Prober {
             _folder: folder,
             _seat: seat,
         };
-        wait::until("the prober listens", within, async || {
+        wait::until("the prober listens", Duration::from_secs(60), async || {
             let reach = move || {
                 TcpStream::connect_timeout(&address, Duration::from_secs(1)).context("reaching the prober")
             };

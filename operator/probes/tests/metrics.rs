@@ -167,6 +167,7 @@ async fn a_page_that_drips_ends_with_the_probes_time() {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             while stream.write_all(b"#").await.is_ok() {
                 let _ = dripped.send(());
+                // On the paused clock: without a pause this would be a page that is too long, and not one that drips.
                 tokio::time::sleep(PATIENCE / 10).await;
             }
         }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -36,8 +36,8 @@ pub(super) struct Request {
     validity: Duration,
     /// The change that is in force; results from before it do not speak of it.
     epoch: String,
-    /// The live text, as a hash: whoever changed it, what was seen before says little.
-    live: u64,
+    /// The live text: whoever changed it, what was seen before says little.
+    live: Option<String>,
 }
 
 /// What one round came to.
@@ -141,15 +141,8 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             .filter(|rollout| rollout.state == RolloutState::Settled)
             .map(|rollout| rollout.identity.clone())
             .unwrap_or_default(),
-        live: hash(target.corefile.as_deref().unwrap_or_default()),
+        live: target.corefile.clone(),
     })
-}
-
-/// The same for the same text, within one process.
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// How long to wait for the next round about something that has been so for `age`.

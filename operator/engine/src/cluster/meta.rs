@@ -76,6 +76,33 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// Has a thin type be watched as the kind that it is read from.
+macro_rules! watched_as {
+    ($thin:ty, $kind:ty) => {
+        impl k8s_openapi::Resource for $thin {
+            const API_VERSION: &'static str = <$kind as k8s_openapi::Resource>::API_VERSION;
+            const GROUP: &'static str = <$kind as k8s_openapi::Resource>::GROUP;
+            const KIND: &'static str = <$kind as k8s_openapi::Resource>::KIND;
+            const VERSION: &'static str = <$kind as k8s_openapi::Resource>::VERSION;
+            const URL_PATH_SEGMENT: &'static str = <$kind as k8s_openapi::Resource>::URL_PATH_SEGMENT;
+            type Scope = <$kind as k8s_openapi::Resource>::Scope;
+        }
+
+        impl k8s_openapi::Metadata for $thin {
+            type Ty = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+            fn metadata(&self) -> &Self::Ty {
+                &self.metadata
+            }
+
+            fn metadata_mut(&mut self) -> &mut Self::Ty {
+                &mut self.metadata
+            }
+        }
+    };
+}
+pub(super) use watched_as;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Lean {

@@ -12,7 +12,6 @@ use std::{
 
 use ipnet::IpNet;
 use k8s_openapi::{
-    Metadata, NamespaceResourceScope, Resource,
     api::core::v1::{self, ContainerPort},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -20,7 +19,7 @@ use serde::Deserialize;
 
 use super::{
     Index, Interest, Key,
-    meta::{lean, or_empty},
+    meta::{lean, or_empty, watched_as},
 };
 
 /// A pod, as far as facts are made from it.
@@ -162,26 +161,7 @@ impl Index for Pods {
     }
 }
 
-impl Resource for Pod {
-    const API_VERSION: &'static str = v1::Pod::API_VERSION;
-    const GROUP: &'static str = v1::Pod::GROUP;
-    const KIND: &'static str = v1::Pod::KIND;
-    const VERSION: &'static str = v1::Pod::VERSION;
-    const URL_PATH_SEGMENT: &'static str = v1::Pod::URL_PATH_SEGMENT;
-    type Scope = NamespaceResourceScope;
-}
-
-impl Metadata for Pod {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+watched_as!(Pod, v1::Pod);
 
 /// The addresses between the networks, both ends included, as ranges in order.
 fn gaps(nets: &[IpNet]) -> Vec<(IpAddr, IpAddr)> {

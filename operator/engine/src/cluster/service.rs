@@ -9,7 +9,6 @@ use std::{
 };
 
 use k8s_openapi::{
-    Metadata, NamespaceResourceScope, Resource,
     api::core::v1::{self, LoadBalancerIngress, ServicePort},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -17,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     Index, Interest, Key,
-    meta::{in_namespace, lean, or_empty},
+    meta::{in_namespace, lean, or_empty, watched_as},
 };
 
 /// A Service, as far as facts are made from it.
@@ -120,26 +119,7 @@ impl Index for Services {
     }
 }
 
-impl Resource for Service {
-    const API_VERSION: &'static str = v1::Service::API_VERSION;
-    const GROUP: &'static str = v1::Service::GROUP;
-    const KIND: &'static str = v1::Service::KIND;
-    const VERSION: &'static str = v1::Service::VERSION;
-    const URL_PATH_SEGMENT: &'static str = v1::Service::URL_PATH_SEGMENT;
-    type Scope = NamespaceResourceScope;
-}
-
-impl Metadata for Service {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+watched_as!(Service, v1::Service);
 
 /// A Service as the API server sends it.
 #[derive(Deserialize)]

@@ -9,7 +9,6 @@ use std::{
 };
 
 use k8s_openapi::{
-    Metadata, NamespaceResourceScope, Resource,
     api::discovery::v1::{self, EndpointPort},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -17,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     Index, Interest, Key, label,
-    meta::{lean, or_empty},
+    meta::{lean, or_empty, watched_as},
 };
 
 /// An `EndpointSlice`, as far as facts are made from it.
@@ -104,26 +103,7 @@ impl Index for Slices {
     }
 }
 
-impl Resource for Slice {
-    const API_VERSION: &'static str = v1::EndpointSlice::API_VERSION;
-    const GROUP: &'static str = v1::EndpointSlice::GROUP;
-    const KIND: &'static str = v1::EndpointSlice::KIND;
-    const VERSION: &'static str = v1::EndpointSlice::VERSION;
-    const URL_PATH_SEGMENT: &'static str = v1::EndpointSlice::URL_PATH_SEGMENT;
-    type Scope = NamespaceResourceScope;
-}
-
-impl Metadata for Slice {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+watched_as!(Slice, v1::EndpointSlice);
 
 /// An `EndpointSlice` as the API server sends it.
 #[derive(Deserialize)]

@@ -109,7 +109,7 @@ pub fn reloads_failed(observations: &[Observation]) -> Option<u64> {
         .iter()
         .find_map(|observation| match &observation.saw {
             // The counter is a whole number far below 2^53.
-            #[allow(
+            #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a small counter, never negative"

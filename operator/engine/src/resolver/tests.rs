@@ -78,7 +78,7 @@ fn a_written_plan_leaves_nothing_to_do() {
     let first = planned(&policy, &before, &Record::default());
     let (after, record) = written(&before, &first);
     let Plan::Replace(change) = first.plan else {
-        unreachable!()
+        panic!("nothing is to be written: {:?}", first.plan)
     };
     match planned(&policy, &after, &record).plan {
         Plan::InForce { identity, .. } => assert_eq!(identity, change.identity),
@@ -162,7 +162,7 @@ fn a_list_that_misses_a_pod_is_not_written() {
     let planned = planned(&policy, &kubeadm(), &Record::default());
     assert_eq!(reason(&planned), Reason::LockOut);
     let Plan::Blocked { message, .. } = planned.plan else {
-        unreachable!()
+        panic!("not blocked: {:?}", planned.plan)
     };
     assert!(
         message.contains("clients.cidrs") && message.contains("Cluster"),
