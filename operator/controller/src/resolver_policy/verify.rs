@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -36,8 +36,8 @@ pub(super) struct Request {
     validity: Duration,
     /// The change that is in force; results from before it do not speak of it.
     epoch: String,
-    /// The live text: whoever changed it, what was seen before says little.
-    live: Option<String>,
+    /// The live text, as a hash: whoever changed it, what was seen before says little.
+    live: u64,
 }
 
 /// What one round came to.
@@ -141,8 +141,15 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             .filter(|rollout| rollout.state == RolloutState::Settled)
             .map(|rollout| rollout.identity.clone())
             .unwrap_or_default(),
-        live: target.corefile.clone(),
+        live: hash(target.corefile.as_deref().unwrap_or_default()),
     })
+}
+
+/// The same for the same text, within one process.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How long to wait for the next round about something that has been so for `age`.
