@@ -3,14 +3,18 @@
 //! Names, controls and verdicts, and the two halves of a probe: what is asked and what was seen. Nothing here
 //! reads a clock, opens a socket or knows Kubernetes, so every other crate may use it.
 
+mod arrival;
 mod control;
 mod fact;
+mod mark;
 mod name;
 mod probe;
 mod verdict;
 
+pub use arrival::{Arrival, Arrivals};
 pub use control::{ControlId, ControlState, UnknownControl, Vantage};
 pub use fact::{ClientAddress, Exposure, Reach};
+pub use mark::{Mark, MarkError, MarkKey, MarkKeyError, ZoneName};
 pub use name::{DomainName, NameError};
 pub use probe::{
     Ask, DnsAnswer, DnsQuestion, Endpoint, Failure, MetricName, MetricSample, Observation, Port, Probe,
