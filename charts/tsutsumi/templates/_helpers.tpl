@@ -23,11 +23,12 @@ app.kubernetes.io/name: tsutsumi
 app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
-{{/* Labels of a part's pods; call with (dict "root" $ "component" "…"). What the values add never replaces ours. */}}
+{{/* Labels of a part's pods; call with (dict "root" $ "component" "…"), and with "values" .Values.part where
+     it has some. What the values add never replaces ours. */}}
 {{- define "tsutsumi.podLabels" -}}
 {{- $own := include "tsutsumi.selector" .component | fromYaml }}
 {{- $own = merge $own (dict "app.kubernetes.io/part-of" "tsutsumi" "app.kubernetes.io/version" .root.Chart.AppVersion) }}
-{{- $further := (index .root.Values .component | default dict).podLabels | default dict }}
+{{- $further := (.values | default dict).podLabels | default dict }}
 {{- range $key, $_ := $further }}
 {{- if or (hasKey $own $key) (hasPrefix "tsutsumi.dev/" $key) }}
 {{- fail (printf "%s.podLabels: %s is the chart's own; leave it out" $.component $key) }}

@@ -32,7 +32,13 @@ pub(crate) async fn foundation(client: &Client) -> Result<()> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         create::<Namespace>(&Api::all(client.clone()), &namespace).await?;
     }
-    for name in ["tsutsumi-ca", "tsutsumi-controller-tls", "tsutsumi-prober-tls"] {
+    for name in [
+        "tsutsumi-ca",
+        "tsutsumi-controller-tls",
+        "tsutsumi-probe-zone-keys",
+        "tsutsumi-probe-zone-tls",
+        "tsutsumi-prober-tls",
+    ] {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}});
         create::<Secret>(&Api::namespaced(client.clone(), NAMESPACE), &secret).await?;
     }

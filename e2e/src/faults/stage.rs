@@ -61,7 +61,13 @@ pub async fn set(cluster: &Cluster) -> Result<()> {
         json!({"metadata": {"name": NAMESPACE}}),
     )
     .await?;
-    for secret in ["tsutsumi-ca", "tsutsumi-controller-tls", "tsutsumi-prober-tls"] {
+    for secret in [
+        "tsutsumi-ca",
+        "tsutsumi-controller-tls",
+        "tsutsumi-probe-zone-keys",
+        "tsutsumi-probe-zone-tls",
+        "tsutsumi-prober-tls",
+    ] {
         apply(
             &cluster.within::<Secret>(NAMESPACE),
             json!({"metadata": {"name": secret}}),

@@ -7,12 +7,13 @@ use super::netpol::{Party, flows, unknown_parts};
 use super::objects::Object;
 
 /// Ports that are asked for every pair: DNS, the API server, ours, metrics, a node port.
-const PORTS: [(&str, u64); 11] = [
+const PORTS: [(&str, u64); 12] = [
     ("UDP", 53),
     ("TCP", 53),
     ("TCP", 443),
     ("TCP", 853),
     ("UDP", 1053),
+    ("TCP", 1053),
     ("TCP", 6443),
     ("TCP", 8080),
     ("TCP", 8443),
@@ -22,7 +23,7 @@ const PORTS: [(&str, u64); 11] = [
 ];
 
 /// Name, namespace (`-` is ours, empty is no pod), labels, address.
-const PARTIES: [(&str, &str, &str, &str); 16] = [
+const PARTIES: [(&str, &str, &str, &str); 17] = [
     (
         "controller",
         "-",
@@ -34,6 +35,12 @@ const PARTIES: [(&str, &str, &str, &str); 16] = [
         "-",
         "app.kubernetes.io/name=tsutsumi app.kubernetes.io/component=prober",
         "10.244.0.11",
+    ),
+    (
+        "probe-zone",
+        "-",
+        "app.kubernetes.io/name=tsutsumi app.kubernetes.io/component=probe-zone",
+        "10.244.0.16",
     ),
     ("canary", "-", "tsutsumi.dev/canary=cluster-dns", "10.244.0.12"),
     (
@@ -72,7 +79,15 @@ const PARTIES: [(&str, &str, &str, &str); 16] = [
     ("metadata-six", "", "", "fd00:ec2::254"),
 ];
 /// The parties whose flows are ours to decide.
-const OURS: [&str; 6] = ["controller", "prober", "canary", "test", "release", "later-part"];
+const OURS: [&str; 7] = [
+    "controller",
+    "prober",
+    "probe-zone",
+    "canary",
+    "test",
+    "release",
+    "later-part",
+];
 
 /// Everything that the policies allow or forbid other than expected.
 pub(super) fn problems(objects: &[Object], ours: &str, expected: &str) -> Vec<String> {

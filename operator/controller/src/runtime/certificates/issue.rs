@@ -44,6 +44,8 @@ pub(crate) enum Peer {
     Controller,
     /// Answers.
     Prober,
+    /// Tells which questions reached it.
+    Zone,
 }
 
 impl Peer {
@@ -52,13 +54,14 @@ impl Peer {
         match self {
             Self::Controller => "controller.tsutsumi.internal",
             Self::Prober => "prober.tsutsumi.internal",
+            Self::Zone => "probe-zone.tsutsumi.internal",
         }
     }
 
     const fn usage(self) -> ExtendedKeyUsagePurpose {
         match self {
             Self::Controller => ExtendedKeyUsagePurpose::ClientAuth,
-            Self::Prober => ExtendedKeyUsagePurpose::ServerAuth,
+            Self::Prober | Self::Zone => ExtendedKeyUsagePurpose::ServerAuth,
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Keeps the certificates between controller and prober in three Secrets of our namespace, which the chart makes.
+//! Keeps the certificates between our parts, and the keys of the probe zone, in Secrets of our namespace, which the
+//! chart makes.
 //!
 //! The leader looks when it starts to lead and then every hour; what it decides is pure and stands in [`issue`].
 //! Every write is preceded by a test on the resourceVersion that was read. The controller's own identity stays in
 //! memory; the prober's Secret is mounted by the prober inside, and copied by a person to one outside.
 
 mod issue;
+mod keys;
 mod tls;
 
 use std::time::Duration;
@@ -17,8 +19,11 @@ use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 use tsutsumi_probes::TlsError;
 
-use self::issue::{Authority, Data, IssueError, Peer, Renewal};
 pub(crate) use self::tls::ControllerTls;
+use self::{
+    issue::{Authority, Data, IssueError, Peer, Renewal},
+    keys::KeyError,
+};
 use super::{
     lease::Leadership,
     logging::Chain,
@@ -30,10 +35,14 @@ use super::{
 /// The Secret of the authority.
 const CA_SECRET: &str = "tsutsumi-ca";
 /// The Secret of each peer.
-const LEAVES: [(&str, Peer); 2] = [
+const LEAVES: [(&str, Peer); 3] = [
     ("tsutsumi-controller-tls", Peer::Controller),
     ("tsutsumi-prober-tls", Peer::Prober),
+    ("tsutsumi-probe-zone-tls", Peer::Zone),
 ];
+
+/// The Secret with the keys of the probe zone.
+const ZONE_KEYS: &str = "tsutsumi-probe-zone-keys";
 
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -63,6 +72,14 @@ enum CertificateError {
         name: &'static str,
         /// Why.
         source: IssueError,
+    },
+    /// A key could not be made.
+    #[error("cannot fill the Secret `{name}`")]
+    Key {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        source: KeyError,
     },
     /// A Secret could not be written.
     #[error("cannot keep the Secret `{name}`")]
@@ -152,7 +169,16 @@ impl Certificates {
                 self.identity.send_replace(Some(config));
             }
         }
-        Ok(())
+        self.zone_keys(writer).await
+    }
+
+    async fn zone_keys(&self, writer: &Writer) -> Result<(), CertificateError> {
+        let name = ZONE_KEYS;
+        let (data, secret) = self.read(name).await?;
+        match keys::due(&data).map_err(|source| CertificateError::Key { name, source })? {
+            Some(next) => self.write(writer, name, &secret, &next).await,
+            None => Ok(()),
+        }
     }
 
     async fn authority(&self, writer: &Writer, now: Timestamp) -> Result<Authority, CertificateError> {
@@ -223,7 +249,7 @@ impl Certificates {
             .json_patch(&self.api, name, patch)
             .await
             .map_err(|source| CertificateError::Write { name, source })?;
-        tracing::info!(secret = name, "certificate renewed");
+        tracing::info!(secret = name, "a Secret of ours was filled or renewed");
         Ok(())
     }
 }
