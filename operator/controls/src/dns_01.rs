@@ -265,7 +265,7 @@ fn judge_inside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>
                     Some(*index),
                 ),
                 Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                Saw::Metrics(_) => ledger.silent(step, *index, Failure::Malformed),
+                Saw::Metrics(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
             }
         }
     }

@@ -124,7 +124,7 @@ fn judge_whole<'a>(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<
                     Some(*index),
                 ),
                 Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                Saw::Metrics(_) => ledger.silent(step, *index, tsutsumi_model::Failure::Malformed),
+                Saw::Metrics(_) | Saw::Series(_) => ledger.silent(step, *index, tsutsumi_model::Failure::Malformed),
             }
         }
     }
@@ -175,7 +175,7 @@ fn judge_datagrams(
                 }
             }
             Saw::Nothing(failure) if sized => ledger.silent(step, *index, *failure),
-            Saw::Nothing(_) | Saw::Metrics(_) => {}
+            Saw::Nothing(_) | Saw::Metrics(_) | Saw::Series(_) => {}
         }
     }
     largest

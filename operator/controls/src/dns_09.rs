@@ -171,7 +171,7 @@ fn judge_inside(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, w
                 ledger.good(*index);
             }
             Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-            Saw::Metrics(_) => ledger.silent(step, *index, Failure::Malformed),
+            Saw::Metrics(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
         }
     }
     filtered
@@ -201,7 +201,7 @@ fn judge_big(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, wors
                 ledger.good(*index);
             }
             (Saw::Nothing(failure), _) => ledger.silent(step, *index, *failure),
-            (Saw::Metrics(_), _) => ledger.silent(step, *index, Failure::Malformed),
+            (Saw::Metrics(_) | Saw::Series(_), _) => ledger.silent(step, *index, Failure::Malformed),
         }
     }
 }

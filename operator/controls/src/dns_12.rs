@@ -40,7 +40,7 @@ pub fn judge(dossier: &Dossier) -> Judgement {
                 match &observation.saw {
                     Saw::Metrics(_) => {}
                     Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                    Saw::Answer(_) => ledger.silent(step, *index, Failure::Malformed),
+                    Saw::Answer(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
                 }
             }
         }

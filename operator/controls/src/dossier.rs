@@ -220,6 +220,7 @@ impl Joined<'_> {
                 )
             }
             Ask::Metrics(endpoint) => format!("at {} ({endpoint})", self.purpose.place),
+            Ask::Series(series) => format!("at {} ({})", self.purpose.place, series.server),
         }
     }
 
@@ -233,7 +234,7 @@ impl Joined<'_> {
                 endpoint: question.server,
                 transport: question.transport,
             }),
-            Ask::Metrics(_) => None,
+            Ask::Metrics(_) | Ask::Series(_) => None,
         }
     }
 }

@@ -9,9 +9,10 @@ mod fact;
 mod mark;
 mod name;
 mod probe;
+mod series;
 mod verdict;
 
-pub use arrival::{Arrival, Arrivals};
+pub use arrival::{Arrival, Arrivals, Asker, Heard};
 pub use control::{ControlId, ControlState, UnknownControl, Vantage};
 pub use fact::{ClientAddress, Exposure, Reach};
 pub use mark::{Mark, MarkError, MarkKey, MarkKeyError, ZoneName};
@@ -20,4 +21,5 @@ pub use probe::{
     Ask, DnsAnswer, DnsQuestion, Endpoint, Failure, MetricName, MetricSample, Observation, Port, Probe,
     QueryClass, QueryType, Rcode, Saw, Transport,
 };
+pub use series::{Series, Tally};
 pub use verdict::{Evidence, Verdict};

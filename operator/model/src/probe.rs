@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DomainName, Vantage};
+use crate::{DomainName, Series, Tally, Vantage};
 
 /// A port that something listens on: 1 to 65535.
 pub type Port = std::num::NonZeroU16;
@@ -145,6 +145,8 @@ pub enum Ask {
     Dns(DnsQuestion),
     /// Fetch `/metrics` and return the families of [`MetricName`].
     Metrics(Endpoint),
+    /// Ask many questions, to see at a probe zone how the server asks on.
+    Series(Series),
 }
 
 /// An [`Ask`] with the number by which its observation comes back.
@@ -246,6 +248,8 @@ pub enum Saw {
     Answer(DnsAnswer),
     /// The selected metrics.
     Metrics(Vec<MetricSample>),
+    /// What came back of a series.
+    Series(Tally),
     /// Nothing, and why.
     Nothing(Failure),
 }

@@ -11,12 +11,13 @@ mod egress;
 mod http;
 mod metrics;
 mod run;
+mod series;
 mod server;
 mod tls;
 
 pub use address::Denied;
 pub use client::{ProberClient, ProberError};
 pub use egress::{Egress, MAX_PATIENCE, Pass, Rules};
-pub use run::{BATCH_DEADLINE, Batch, BatchError, MAX_METRICS, MAX_PROBES, run};
+pub use run::{BATCH_DEADLINE, Batch, BatchError, MAX_METRICS, MAX_PROBES, MAX_SERIES, run};
 pub use server::{Prober, serve};
 pub use tls::{CA_FILE, CERT_FILE, Credentials, KEY_FILE, PemParts, Role, TlsError, client_config};

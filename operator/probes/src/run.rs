@@ -9,14 +9,20 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
 };
-use tsutsumi_model::{Ask, Failure, Observation, Probe, Saw, Vantage};
+use tsutsumi_model::{Ask, Endpoint, Failure, Observation, Probe, Saw, Series, Vantage};
 
-use crate::{dns, egress::Egress, metrics};
+use crate::{
+    dns,
+    egress::{Egress, Pass},
+    metrics, series,
+};
 
 /// The most probes of one batch.
 pub const MAX_PROBES: usize = 4096;
 /// The most metrics pages of one batch; each may be 1 MiB.
 pub const MAX_METRICS: usize = 64;
+/// The most series of one batch.
+pub const MAX_SERIES: usize = 8;
 /// How long one batch may take, as a whole.
 pub const BATCH_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -39,12 +45,23 @@ impl TryFrom<Vec<Probe>> for Batch {
         if probes.len() > MAX_PROBES {
             return Err(BatchError::TooManyProbes { count: probes.len() });
         }
-        let count = probes
-            .iter()
-            .filter(|probe| matches!(probe.ask, Ask::Metrics(_)))
-            .count();
-        if count > MAX_METRICS {
-            return Err(BatchError::TooManyMetrics { count });
+        let count = |wanted: fn(&Ask) -> bool| probes.iter().filter(|probe| wanted(&probe.ask)).count();
+        let metrics = count(|ask| matches!(ask, Ask::Metrics(_)));
+        if metrics > MAX_METRICS {
+            return Err(BatchError::TooManyMetrics { count: metrics });
+        }
+        let series = count(|ask| matches!(ask, Ask::Series(_)));
+        if series > MAX_SERIES {
+            return Err(BatchError::TooManySeries { count: series });
+        }
+        let longest = probes.iter().find_map(|probe| match &probe.ask {
+            Ask::Series(series) if series.names.len() > Series::LONGEST => {
+                Some((probe.id, series.names.len()))
+            }
+            _ => None,
+        });
+        if let Some((id, count)) = longest {
+            return Err(BatchError::TooLong { id, count });
         }
         let mut ids = HashSet::with_capacity(probes.len());
         match probes.iter().find(|probe| !ids.insert(probe.id)) {
@@ -66,6 +83,23 @@ pub enum BatchError {
     /// Too many metrics pages.
     #[error("a batch holds {count} metrics probes; {MAX_METRICS} are the most, so send several batches")]
     TooManyMetrics {
+        /// How many there are.
+        count: usize,
+    },
+    /// A series with too many questions.
+    #[error(
+        "the series with id {id} holds {count} questions; {} are the most",
+        Series::LONGEST
+    )]
+    TooLong {
+        /// The id.
+        id: u32,
+        /// How many there are.
+        count: usize,
+    },
+    /// Too many series.
+    #[error("a batch holds {count} series; {MAX_SERIES} are the most, so send several batches")]
+    TooManySeries {
         /// How many there are.
         count: usize,
     },
@@ -119,20 +153,38 @@ async fn run_until(batch: Batch, vantage: Vantage, egress: &Arc<Egress>, end: In
 
 /// What was seen, and how long it took, in milliseconds, once the probe had been let out.
 async fn one(ask: &Ask, egress: &Egress) -> (Saw, u32) {
-    let target = match ask {
-        Ask::Dns(question) => question.server,
-        Ask::Metrics(endpoint) => *endpoint,
-    };
+    match ask {
+        Ask::Dns(question) => {
+            let asked = async |pass: Pass<'_>| dns::ask(question, &pass).await.map(Saw::Answer);
+            let_out(question.server, egress, asked).await
+        }
+        Ask::Metrics(endpoint) => {
+            let asked = async |pass: Pass<'_>| metrics::fetch(*endpoint, &pass).await.map(Saw::Metrics);
+            let_out(*endpoint, egress, asked).await
+        }
+        Ask::Series(wanted) => {
+            let start = Instant::now();
+            let tally = series::ask(wanted, egress).await;
+            (Saw::Series(tally), millis(start))
+        }
+    }
+}
+
+async fn let_out(
+    target: Endpoint,
+    egress: &Egress,
+    ask: impl AsyncFnOnce(Pass<'_>) -> Result<Saw, Failure>,
+) -> (Saw, u32) {
     let Ok(pass) = egress.admit(target).await else {
         return (Saw::Nothing(Failure::NotPermitted), 0);
     };
     let start = Instant::now();
-    let saw = match ask {
-        Ask::Dns(question) => dns::ask(question, &pass).await.map(Saw::Answer),
-        Ask::Metrics(endpoint) => metrics::fetch(*endpoint, &pass).await.map(Saw::Metrics),
-    };
-    let millis = u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX);
-    (saw.unwrap_or_else(Saw::Nothing), millis)
+    let saw = ask(pass).await;
+    (saw.unwrap_or_else(Saw::Nothing), millis(start))
+}
+
+fn millis(start: Instant) -> u32 {
+    u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

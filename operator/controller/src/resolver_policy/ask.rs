@@ -94,6 +94,7 @@ mod tests {
             .map(|(owner, ask)| match ask {
                 Ask::Dns(question) => format!("{owner} {} {}", question.transport, question.server),
                 Ask::Metrics(server) => format!("{owner} metrics {server}"),
+                Ask::Series(series) => format!("{owner} series {}", series.server),
             })
             .collect();
         assert_eq!(

@@ -86,6 +86,7 @@ fn told(saw: &Saw) -> String {
     match saw {
         Saw::Answer(answer) => format!("answers {}", answer.rcode),
         Saw::Metrics(_) => "shows metrics".to_owned(),
+        Saw::Series(tally) => format!("answers {} questions", tally.answered()),
         Saw::Nothing(failure) => format!("gives no answer ({failure:?})"),
     }
 }

@@ -347,7 +347,7 @@ fn version(observations: &[Observation]) -> Option<String> {
                 .iter()
                 .find(|sample| sample.name == MetricName::CorednsBuildInfo)
                 .and_then(|sample| sample.labels.get("version").cloned()),
-            Saw::Answer(_) | Saw::Nothing(_) => None,
+            Saw::Answer(_) | Saw::Nothing(_) | Saw::Series(_) => None,
         })
 }
 

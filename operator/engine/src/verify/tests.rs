@@ -18,7 +18,7 @@ const NONCE: &str = "n0nce";
 fn questions(steps: &[Step]) -> impl Iterator<Item = (&Purpose, &DnsQuestion)> {
     steps.iter().filter_map(|(purpose, probe)| match &probe.ask {
         Ask::Dns(question) => Some((purpose, question)),
-        Ask::Metrics(_) => None,
+        Ask::Metrics(_) | Ask::Series(_) => None,
     })
 }
 
