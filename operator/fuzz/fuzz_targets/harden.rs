@@ -27,6 +27,7 @@ fuzz_target!(|text: &str| {
             max_concurrent: NonZeroU32::new(1000),
             failfast: true,
         }),
+        probe: None,
     };
     let Ok(first) = harden(text, &desired, &Ownership::default(), &capabilities) else {
         return;

@@ -19,11 +19,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
+use tsutsumi_model::Endpoint;
 use tsutsumi_providers::coredns::bufsize::MessageBytes;
 use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings, config_hash};
 use tsutsumi_providers::coredns::custom::{Channel, harden_override};
 use tsutsumi_providers::coredns::version::Capabilities;
-use tsutsumi_providers::coredns::{Clients, Desired, ForwardHardening, Others, Ownership, harden};
+use tsutsumi_providers::coredns::{Clients, Desired, ForwardHardening, Others, Ownership, Probe, harden};
 
 #[derive(Debug, PartialEq)]
 enum Verdict {
@@ -287,6 +288,10 @@ fn desired() -> Desired {
             fresh_ports: true,
             max_concurrent: NonZeroU32::new(9),
             failfast: true,
+        }),
+        probe: Some(Probe::Server {
+            zone: "probe.tsutsumi.test".parse().unwrap(),
+            server: Endpoint::of("10.96.0.20".parse().unwrap(), 53).unwrap(),
         }),
     }
 }

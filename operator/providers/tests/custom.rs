@@ -31,6 +31,7 @@ fn hardened(main: &str, others: &[(&str, &str)], present: Option<&str>) -> Harde
             fresh_ports: true,
             ..Default::default()
         }),
+        probe: None,
     };
     harden_override(&channel, &desired, &Capabilities::unknown()).unwrap()
 }

@@ -4,12 +4,12 @@
 
 mod support;
 
-use support::{capabilities, desired, run};
+use support::{capabilities, desired, probe, run};
 use tsutsumi_providers::coredns::bufsize::{self, BufSize, MessageBytes};
 use tsutsumi_providers::coredns::corefile::Corefile;
 use tsutsumi_providers::coredns::version::Capabilities;
 use tsutsumi_providers::coredns::{
-    Clients, Desired, HardenError, Hardened, Made, Note, Others, Ownership, Role, harden, identity_of,
+    Clients, Desired, HardenError, Hardened, Made, Note, Others, Ownership, Probe, Role, harden, identity_of,
     restore,
 };
 
@@ -306,4 +306,78 @@ fn old_releases_get_what_they_know() {
     let made = harden(STOCK, &wish, &Ownership::default(), &old).unwrap();
     assert!(!made.text.contains("drop") && !made.text.contains("failfast"));
     assert_eq!(made.notes.len(), 3, "{:?}", made.notes);
+}
+
+#[test]
+fn the_probe_zone_is_asked_for_at_its_own_server_from_blocks_that_forward_the_root() {
+    let text = "\
+.:53 {
+    forward town.example 192.0.2.1
+    forward . /etc/resolv.conf
+}
+example.org {
+    forward . 9.9.9.9
+}
+. {
+    whoami
+}
+";
+    let wish = Desired {
+        probe: Some(probe("10.96.0.20:53")),
+        ..Desired::default()
+    };
+    let made = run(text, &wish, &Ownership::default());
+    let expected = "\
+.:53 {
+    nsid NSID
+    forward probe.tsutsumi.test 10.96.0.20:53
+    forward town.example 192.0.2.1
+    forward . /etc/resolv.conf
+}
+example.org {
+    nsid NSID
+    forward . 9.9.9.9
+}
+. {
+    nsid NSID
+    whoami
+}
+";
+    let nsid = made.identity.ours.to_string();
+    assert_eq!(made.text, expected.replace("NSID", &nsid));
+
+    let moved = Desired {
+        probe: Some(probe("[fd00::20]:53")),
+        ..wish.clone()
+    };
+    let moved = run(&made.text, &moved, &made.ownership);
+    assert!(moved.text.contains("forward probe.tsutsumi.test [fd00::20]:53\n"));
+    assert!(!moved.text.contains("10.96.0.20"));
+
+    let unknown = run(&made.text, &Desired::default(), &made.ownership);
+    assert_eq!(
+        unknown.text, made.text,
+        "an address that is not known leaves the one that was"
+    );
+
+    let gone = Desired {
+        probe: Some(Probe::Nowhere),
+        ..Desired::default()
+    };
+    assert!(!run(&made.text, &gone, &made.ownership).text.contains("probe."));
+    assert_eq!(restore(&made.text, &made.ownership).unwrap().text, text);
+}
+
+#[test]
+fn where_somebody_forwards_the_probe_zone_already_theirs_stays_alone() {
+    let text = ". {\n    forward Probe.Tsutsumi.Test. 192.0.2.7\n    forward . 9.9.9.9\n}\n";
+    let wish = Desired {
+        probe: Some(probe("10.96.0.20:53")),
+        ..Desired::default()
+    };
+    assert!(
+        !run(text, &wish, &Ownership::default())
+            .text
+            .contains("10.96.0.20")
+    );
 }

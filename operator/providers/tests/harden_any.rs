@@ -7,11 +7,11 @@ mod support;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use support::{capabilities, desired, run};
+use support::{capabilities, desired, probe, run};
 use tsutsumi_providers::coredns::acl::{self, Decision};
 use tsutsumi_providers::coredns::bufsize::{self, MessageBytes};
 use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings};
-use tsutsumi_providers::coredns::{Desired, Others, Ownership, restore};
+use tsutsumi_providers::coredns::{Desired, Others, Ownership, Probe, restore};
 
 const ADDRESSES: [&str; 9] = [
     "10.0.0.1",
@@ -145,12 +145,18 @@ fn wishes() -> impl Strategy<Value = Desired> {
         any::<bool>(),
         any::<bool>(),
         prop::sample::select(&[512_u16, 1232, 4096][..]),
+        prop::sample::select(&["", "10.96.0.20:53", "[fd00::20]:1053"][..]),
     )
-        .prop_map(|(allow, any_empty, drop, size)| {
+        .prop_map(|(allow, any_empty, drop, size, server)| {
             let mut wish = desired(&allow);
             wish.any_empty = any_empty;
             wish.clients.as_mut().unwrap().others = if drop { Others::Drop } else { Others::Refuse };
             wish.max_message_bytes = MessageBytes::new(size).ok();
+            wish.probe = Some(if server.is_empty() {
+                Probe::Nowhere
+            } else {
+                probe(server)
+            });
             wish
         })
 }

@@ -1,9 +1,15 @@
 //! Wishes and runs that several tests use.
 
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use tsutsumi_model::Endpoint;
 use tsutsumi_providers::coredns::bufsize::MessageBytes;
 use tsutsumi_providers::coredns::version::Capabilities;
-use tsutsumi_providers::coredns::{Clients, Desired, ForwardHardening, Hardened, Others, Ownership, harden};
+use tsutsumi_providers::coredns::{
+    Clients, Desired, ForwardHardening, Hardened, Others, Ownership, Probe, harden,
+};
 
 pub(crate) fn desired(allow: &[&str]) -> Desired {
     Desired {
@@ -18,6 +24,16 @@ pub(crate) fn desired(allow: &[&str]) -> Desired {
             max_concurrent: NonZeroU32::new(1000),
             failfast: true,
         }),
+        probe: None,
+    }
+}
+
+/// A probe zone with its server at this address.
+pub(crate) fn probe(server: &str) -> Probe {
+    let server: SocketAddr = server.parse().unwrap();
+    Probe::Server {
+        zone: "probe.tsutsumi.test".parse().unwrap(),
+        server: Endpoint::of(server.ip(), server.port().into()).unwrap(),
     }
 }
 

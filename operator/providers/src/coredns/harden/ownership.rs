@@ -59,6 +59,8 @@ pub enum Role {
     Guard,
     /// `nsid`.
     Nsid,
+    /// A `forward` of the probe zone to its own server.
+    ProbeForward,
 }
 
 /// A `forward` stanza.

@@ -8,6 +8,7 @@ use crate::coredns::nsid::{Nsid, Shown};
 use crate::coredns::version::Feature;
 use ipnet::IpNet;
 use std::num::NonZeroU32;
+use tsutsumi_model::{DomainName, Endpoint};
 
 /// What the policy wants of every server block. A field that is not set leaves things as they are.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Desired {
     pub any_empty: bool,
     /// Options of every `forward`.
     pub forward: Option<ForwardHardening>,
+    /// Where the probe zone is asked for.
+    pub probe: Option<Probe>,
 }
 
 impl Desired {
@@ -28,6 +31,7 @@ impl Desired {
             Role::Acl | Role::Guard => self.clients.is_some(),
             Role::BufSize => self.max_message_bytes.is_some(),
             Role::ForwardBrace | Role::ForwardOption => self.forward.is_some(),
+            Role::ProbeForward => self.probe.is_some(),
             Role::Nsid => true,
         }
     }
@@ -58,6 +62,20 @@ impl From<Others> for Action {
             Others::Refuse => Self::Block,
         }
     }
+}
+
+/// Where the names of the probe zone lead: what reaches the zone shows how this server asks on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Probe {
+    /// Nowhere: there is no probe zone.
+    Nowhere,
+    /// From each server block of the root that forwards it, straight to the zone's own server.
+    Server {
+        /// The zone.
+        zone: DomainName,
+        /// Its server.
+        server: Endpoint,
+    },
 }
 
 /// Options of `forward`.

@@ -3,11 +3,12 @@
 use super::merge::{self, Foreign, Ours};
 use super::ownership::{OwnedBlock, Ownership, Role, Written};
 use super::strip::nth_of;
-use super::types::{Clients, Desired, HardenError, Note, Others};
+use super::types::{Clients, Desired, HardenError, Note, Others, Probe};
 use crate::coredns::acl::{self, Action};
 use crate::coredns::addresses::AddressSet;
 use crate::coredns::bufsize;
 use crate::coredns::corefile::{Block, Corefile, Place, Splice};
+use crate::coredns::forward::Forward;
 use crate::coredns::nsid::{self, Nsid};
 use crate::coredns::version::{Capabilities, Feature};
 use ipnet::IpNet;
@@ -133,6 +134,7 @@ impl Writer<'_> {
         if behind.is_none() {
             first.append(&mut last);
         }
+        self.probe(block, &mut first)?;
         // Behind the rest: a `bufsize` cannot be recovered, so taking out the others must leave it in its place.
         self.bufsize(block, &mut first, &mut last);
         self.insert(block, opening, first);
@@ -210,6 +212,43 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// In front of the forward of the root, since the first `forward` that fits takes the question. It gets the options
+    /// that every other one gets, so the zone sees what the upstreams see.
+    fn probe(&mut self, block: &Block, first: &mut Vec<(Role, Lines)>) -> Result<(), HardenError> {
+        let Some(Probe::Server { zone, server }) = &self.desired.probe else {
+            return Ok(());
+        };
+        let mut forwards = block.directives().iter().filter_map(Forward::of);
+        let leads = |forward: &Forward<'_>, from: &str| is_zone(forward.from, from);
+        let taken = forwards.clone().any(|forward| leads(&forward, zone.as_str()));
+        if taken
+            || !forwards.any(|forward| leads(&forward, "."))
+            || !block.keys().iter().any(|key| serves_root(key))
+        {
+            return Ok(());
+        }
+        let head = format!("forward {zone} {server}");
+        let bare = Corefile::parse(&format!(". {{\n{head}\n}}\n")).map_err(HardenError::Syntax)?;
+        let directives = bare.blocks().iter().flat_map(Block::directives);
+        let options: Vec<_> = directives
+            .filter_map(Forward::of)
+            .flat_map(|forward| forward::wanted(self, block, &forward))
+            .map(|option| (1, option))
+            .collect();
+        let lines = if options.is_empty() {
+            vec![(0, head)]
+        } else {
+            [
+                vec![(0, format!("{head} {{"))],
+                options,
+                vec![(0, "}".to_owned())],
+            ]
+            .concat()
+        };
+        first.push((Role::ProbeForward, lines));
+        Ok(())
+    }
+
     fn has(&mut self, feature: Feature) -> bool {
         let has = self.capabilities.has(feature);
         if !has {
@@ -251,6 +290,21 @@ impl Writer<'_> {
             });
         }
     }
+}
+
+/// Whether a server block with this address answers for every name over plain DNS.
+fn serves_root(key: &str) -> bool {
+    let key = key.strip_prefix("dns://").unwrap_or(key);
+    key == "."
+        || key
+            .strip_prefix(".:")
+            .is_some_and(|port| port.parse::<u16>().is_ok())
+}
+
+/// Whether both name the same zone, with or without the final dot.
+fn is_zone(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    plain(one) == plain(other)
 }
 
 /// The last word of the main file that brings, or may bring, a foreign `acl` or `bufsize`.

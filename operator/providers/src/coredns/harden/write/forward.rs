@@ -29,7 +29,7 @@ pub(crate) fn harden_forwards(writer: &mut Writer<'_>, block: &Block) {
     }
 }
 
-fn wanted(writer: &mut Writer<'_>, block: &Block, forward: &Forward<'_>) -> Vec<String> {
+pub(super) fn wanted(writer: &mut Writer<'_>, block: &Block, forward: &Forward<'_>) -> Vec<String> {
     let Some(wanted) = writer.desired.forward else {
         return Vec::new();
     };
