@@ -103,6 +103,7 @@ pub(crate) async fn run(run: RunContext) {
             .iter()
             .map(|map| (map.namespace.clone(), map.name.clone()))
             .collect(),
+        probe_zone: run.args.probe_zone.clone(),
     };
     let vantages = Vantages::new(
         &scope.own_namespace,

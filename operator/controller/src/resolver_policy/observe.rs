@@ -13,10 +13,12 @@ use k8s_openapi::api::{
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tsutsumi_engine::{
-    cluster::{self, Cluster, Concern, Index, Interest, Pod, Pods, Services, Slices, Whole},
+    cluster::{self, Cluster, Concern, Index, Installed, Interest, Pod, Pods, Services, Slices, Whole},
     exposure::DynamicRoute,
     ranges::Pool,
 };
+
+use tsutsumi_model::DomainName;
 
 use super::{
     keep::{Kept, Watches},
@@ -33,6 +35,8 @@ pub(crate) struct Scope {
     pub(crate) target_namespaces: Vec<String>,
     /// ConfigMaps that are read, as namespace and name.
     pub(crate) config_maps: Vec<(String, String)>,
+    /// The zone that our probe zone serves, where it runs.
+    pub(crate) probe_zone: Option<DomainName>,
 }
 
 /// The caches.
@@ -47,6 +51,7 @@ pub(crate) struct Caches {
     config_maps: Vec<Kept<Whole<ConfigMap>>>,
     routes: Optional<DynamicRoute>,
     pools: Optional<Arc<Pool>>,
+    installed: Installed,
     interest: Arc<RwLock<Interest>>,
     trigger: mpsc::Sender<()>,
 }
@@ -91,6 +96,10 @@ impl Caches {
                 .collect(),
             routes: routes::start(client, trigger).await,
             pools: pools::start(client, trigger).await,
+            installed: Installed {
+                namespace: scope.own_namespace.clone(),
+                probe_zone: scope.probe_zone.clone(),
+            },
             interest,
             trigger: trigger.clone(),
         }
@@ -123,6 +132,7 @@ impl Caches {
             config_maps: all(&self.config_maps),
             routes: self.routes.state(),
             pools: self.pools.state(),
+            installed: self.installed.clone(),
         }
     }
 
@@ -196,6 +206,7 @@ mod tests {
             own_namespace: "dyke".to_owned(),
             target_namespaces: vec!["kube-system".to_owned()],
             config_maps: vec![("kube-system".to_owned(), "coredns".to_owned())],
+            probe_zone: None,
         };
         let (trigger, mut triggered) = mpsc::channel(16);
         let caches = Caches::start(&client, &scope, &trigger).await;

@@ -113,6 +113,9 @@ pub(crate) struct ControllerArgs {
     #[arg(long, env = "TSUTSUMI_CANARY_SERVICE_ACCOUNT", default_value = "tsutsumi-canary",
           value_parser = object_name)]
     pub(crate) canary_service_account: String,
+    /// The zone of the probe zone that runs beside us; absent where none does.
+    #[arg(long, env = "TSUTSUMI_PROBE_ZONE")]
+    pub(crate) probe_zone: Option<DomainName>,
     /// The cluster's DNS domain.
     #[arg(long, env = "TSUTSUMI_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub(crate) cluster_domain: DomainName,

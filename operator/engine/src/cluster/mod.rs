@@ -25,6 +25,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
+use tsutsumi_model::{DomainName, Endpoint, Port};
+use tsutsumi_providers::coredns::Probe;
+
 use crate::{exposure::DynamicRoute, ranges::Pool};
 
 pub use interest::{Concern, Interest};
@@ -34,6 +37,10 @@ pub use prune::{prune_config_map, prune_daemon_set, prune_deployment, prune_node
 pub use service::{Service, Services};
 pub use slice::{Slice, Slices};
 pub use whole::Whole;
+
+/// The Service in front of our probe zone.
+const PROBE_ZONE: &str = "tsutsumi-probe-zone";
+const DNS: Port = Port::new(53).expect("53 is not 0");
 
 /// What a watch keeps of the objects of one kind.
 pub trait Index: Clone + Default + Send + Sync + 'static {
@@ -78,6 +85,17 @@ pub struct Cluster {
     pub routes: Vec<DynamicRoute>,
     /// Pools of the network plugin, where it keeps them as objects.
     pub pools: Vec<Arc<Pool>>,
+    /// Our own installation.
+    pub installed: Installed,
+}
+
+/// What the chart told us of our own installation.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Installed {
+    /// Our own namespace.
+    pub namespace: String,
+    /// The zone that our probe zone serves, where it runs.
+    pub probe_zone: Option<DomainName>,
 }
 
 impl Cluster {
@@ -103,6 +121,19 @@ impl Cluster {
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
         self.pods.iter().find(|pod| pod.is(namespace, name))
+    }
+
+    /// Where the names of the probe zone should lead; none where that is not known at present.
+    #[must_use]
+    pub fn probe(&self, families: impl Fn(IpAddr) -> bool) -> Option<Probe> {
+        let Some(zone) = self.installed.probe_zone.clone() else {
+            return Some(Probe::Nowhere);
+        };
+        let key = Key::new(&self.installed.namespace, PROBE_ZONE);
+        let addresses = &self.services.get(&key)?.cluster_ips;
+        let address = addresses.iter().copied().find(|address| families(*address))?;
+        let server = Endpoint { address, port: DNS };
+        Some(Probe::Server { zone, server })
     }
 
     /// Lets go of what only a check looks at: while it is held, a watch has to copy what it changes.

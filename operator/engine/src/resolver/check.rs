@@ -1,12 +1,16 @@
 //! What is true of a policy in this cluster: its target, its clients, the ways in. Problems are findings, not errors.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use tsutsumi_api::{
     ResolverPolicy,
     resolver_policy::{Mode, OnDelete},
 };
 use tsutsumi_model::Reach;
+use tsutsumi_providers::coredns::Probe;
 
 use crate::{
     cluster::Cluster,
@@ -29,6 +33,9 @@ pub struct Checked<'a> {
     pub allow: Option<AllowList>,
     /// Every way to the DNS pods.
     pub reach: Reach,
+    /// Where the names of the probe zone should lead; none where the policy does not ask how questions leave, or where
+    /// that is not known at present.
+    pub probe: Option<Probe>,
     /// The files beside the Corefile, where the platform owns that one.
     pub custom: CustomFiles,
 }
@@ -88,6 +95,11 @@ pub fn check<'a>(policy: &'a ResolverPolicy, others: &[&ResolverPolicy], cluster
             .as_ref()
             .map(|found| exposure::find(cluster, found))
             .unwrap_or_default(),
+        probe: policy.spec.recursion.and_then(|_| {
+            let pods = target.iter().flat_map(|found| &found.pods);
+            let families: BTreeSet<bool> = pods.flat_map(|pod| &pod.addresses).map(IpAddr::is_ipv4).collect();
+            cluster.probe(|address| families.contains(&address.is_ipv4()))
+        }),
         custom: target
             .as_ref()
             .map(|found| custom(cluster, found))

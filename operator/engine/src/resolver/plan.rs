@@ -313,6 +313,7 @@ fn desired(checked: &Checked) -> Desired {
                 ..ForwardHardening::default()
             },
         }),
+        probe: checked.probe.clone(),
     }
 }
 

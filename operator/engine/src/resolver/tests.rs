@@ -341,3 +341,48 @@ fn the_same_inputs_say_the_same_later() {
     policy.status = Some(first.clone());
     assert_eq!(say(&policy, at(2)), first);
 }
+
+const ZONE_SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: tsutsumi-probe-zone, namespace: dyke}
+spec:
+  clusterIPs: ['fd00:10:96::20', 10.96.0.20]
+  ports: [{name: dns, port: 53, protocol: UDP}]
+";
+
+#[test]
+fn the_probe_zone_is_led_to_where_its_service_is_and_an_unknown_address_changes_nothing() {
+    let candidate = |policy: &ResolverPolicy, cluster: &Cluster| match planned(
+        policy,
+        cluster,
+        &Record::default(),
+    )
+    .plan
+    {
+        Plan::Replace(change) => change.candidate,
+        other => panic!("nothing is to be written: {other:?}"),
+    };
+    let mut cluster = crate::testing::kubeadm_with(ZONE_SERVICE);
+    let mut quiet = enforcing();
+    quiet.spec.recursion = None;
+    cluster.installed.namespace = "dyke".to_owned();
+    assert!(
+        !candidate(&enforcing(), &cluster).contains("probe."),
+        "no zone runs"
+    );
+
+    cluster.installed.probe_zone = Some("probe.tsutsumi.test".parse().unwrap());
+    let text = candidate(&enforcing(), &cluster);
+    assert!(
+        text.contains("forward probe.tsutsumi.test 10.96.0.20:53 {"),
+        "{text}"
+    );
+    assert!(!candidate(&quiet, &cluster).contains("probe."), "nobody asked");
+
+    let first = planned(&enforcing(), &cluster, &Record::default());
+    let (mut after, record) = written(&cluster, &first);
+    after.services = kubeadm().services;
+    let later = planned(&enforcing(), &after, &record).plan;
+    assert!(matches!(later, Plan::InForce { .. }), "{later:?}");
+}

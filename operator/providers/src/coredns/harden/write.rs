@@ -134,9 +134,10 @@ impl Writer<'_> {
         if behind.is_none() {
             first.append(&mut last);
         }
-        self.probe(block, &mut first)?;
         // Behind the rest: a `bufsize` cannot be recovered, so taking out the others must leave it in its place.
         self.bufsize(block, &mut first, &mut last);
+        // Last of all: its address may be unknown for a while, and then it has to stay where it is.
+        self.probe(block, &mut first)?;
         self.insert(block, opening, first);
         if let Some(lexeme) = behind {
             self.insert(block, lexeme, last);
