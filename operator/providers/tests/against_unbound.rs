@@ -76,11 +76,19 @@ fn unbound_accepts_every_variant_and_refuses_a_broken_one() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    let broken = usual
-        .render()
-        .unwrap()
-        .replace("max-udp-size: 1232", "max-udp-size: many");
-    assert!(!check(&folder, &broken).status.success());
+    let text = usual.render().unwrap();
+    // It takes `max-udp-size: many` for a number, so sizes are no good example.
+    for (right, wrong) in [
+        ("prefetch: yes", "prefetch: maybe"),
+        ("ede: yes", "edes: yes"),
+        ("root.key", "no.key"),
+    ] {
+        assert!(text.contains(right));
+        assert!(
+            !check(&folder, &text.replace(right, wrong)).status.success(),
+            "{wrong}"
+        );
+    }
 }
 
 #[test]
@@ -117,7 +125,9 @@ fn a_running_unbound_has_our_identity_and_every_value_of_the_table() {
     assert!(found, "{}", String::from_utf8_lossy(&answer[..length]));
 
     let mut wrong = String::new();
-    for row in SERVER {
+    // Unbound does not tell its port lists.
+    let told = |key| !matches!(key, Key::OutgoingPortPermit | Key::OutgoingPortAvoid);
+    for row in SERVER.iter().filter(|row| told(row.key)) {
         let name = row.key.name();
         let live = unbound.ask(&format!("get_option {name}"));
         let settings = config
@@ -133,7 +143,7 @@ fn a_running_unbound_has_our_identity_and_every_value_of_the_table() {
         let live_lines: Vec<String> = live_lines.iter().map(|line| line.replace('"', "")).collect();
         let same = ours
             .iter()
-            .all(|value| live_lines.contains(value) || value.is_empty());
+            .all(|value| live_lines.contains(value) || (value.is_empty() && live_lines.is_empty()));
         if !same {
             writeln!(wrong, "{name}: ours {ours:?}, live {live_lines:?}").unwrap();
         }
