@@ -17,7 +17,7 @@ use tsutsumi_providers::unbound::anchors::{self, DsRecord};
 use tsutsumi_providers::unbound::config::{ClauseKind, Config, Key, Value, Zone};
 use tsutsumi_providers::unbound::hints::NAMED_ROOT;
 use tsutsumi_providers::unbound::profile::table::SERVER;
-use tsutsumi_providers::unbound::profile::{Families, Forward, Profile, Stub, Validation};
+use tsutsumi_providers::unbound::profile::{Families, Forward, Profile, Stub, Tls, Validation};
 
 #[test]
 fn unbound_accepts_every_variant_and_refuses_a_broken_one() {
@@ -38,6 +38,8 @@ fn unbound_accepts_every_variant_and_refuses_a_broken_one() {
         servers: vec![at("192.0.2.2")],
         tls_name: name.map(|name| name.parse().unwrap()),
     };
+    // Only whether they are there is checked.
+    let file = |name: &str| folder.join(name).to_str().unwrap().parse().unwrap();
     let variants = [
         usual.clone(),
         Profile {
@@ -63,7 +65,11 @@ fn unbound_accepts_every_variant_and_refuses_a_broken_one() {
             ],
             private_domains: vec!["corp.example".parse().unwrap()],
             avoid_ports: vec![Port::new(9153).unwrap()],
-            authorities: Some(folder.join("root.key").to_str().unwrap().parse().unwrap()),
+            tls: Some(Tls {
+                certificate: file("root.key"),
+                key: file("root.key"),
+            }),
+            authorities: Some(file("root.key")),
             ..usual.clone()
         },
     ];

@@ -210,7 +210,8 @@ fn dnskey(line: &str) -> Option<Dnskey> {
 fn base64(text: &str) -> Option<Vec<u8>> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = text.trim_end_matches('=');
-    if text.is_empty() || text.len() % 4 != 0 || text.len() - digits.len() > 2 || text.len() > 1368 {
+    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 || text.len() > 1368
+    {
         return None;
     }
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
