@@ -12,443 +12,283 @@ pub struct Row {
     pub(super) values: fn(&Profile) -> Vec<Value>,
 }
 
+const fn row(key: Key, reason: &'static str, values: fn(&Profile) -> Vec<Value>) -> Row {
+    Row { key, reason, values }
+}
+
 /// In the order of the file.
 pub const SERVER: &[Row] = &[
-    Row {
-        key: Key::DoDaemonize,
-        reason: "the container's first process stays in the foreground",
-        values: |_| yes_no(false),
-    },
-    Row {
-        key: Key::Username,
-        reason: "runs as the container's user, which is not root",
-        values: |_| text(""),
-    },
-    Row {
-        key: Key::Chroot,
-        reason: "the container's root is one already",
-        values: |_| text(""),
-    },
-    Row {
-        key: Key::Directory,
-        reason: "the only place that may be written",
-        values: |p| path(&p.run_directory, ""),
-    },
-    Row {
-        key: Key::Pidfile,
-        reason: "nobody reads one",
-        values: |_| text(""),
-    },
-    Row {
-        key: Key::UseSyslog,
-        reason: "there is no syslog in a container",
-        values: |_| yes_no(false),
-    },
-    Row {
-        key: Key::Logfile,
-        reason: "standard error",
-        values: |_| text(""),
-    },
-    Row {
-        key: Key::LogTimeAscii,
-        reason: "readable times",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::NumThreads,
-        reason: "one for each core that the container has",
-        values: |p| number(u64::from(p.threads.get())),
-    },
-    Row {
-        key: Key::Interface,
-        reason: "ports above 1023 need no capability; the Service maps them",
-        values: |p| p.interfaces(),
-    },
-    Row {
-        key: Key::Port,
-        reason: "the port of what has none of its own",
-        values: |p| number(u64::from(p.dns_port.get())),
-    },
-    Row {
-        key: Key::TlsPort,
-        reason: "the hop from CoreDNS",
-        values: |p| p.with_tls(|_| Value::Number(u64::from(p.tls_port.get()))),
-    },
-    Row {
-        key: Key::TlsServiceKey,
-        reason: "the hop from CoreDNS",
-        values: |p| p.with_tls(|tls| Value::Text(tls.key.clone())),
-    },
-    Row {
-        key: Key::TlsServicePem,
-        reason: "the hop from CoreDNS",
-        values: |p| p.with_tls(|tls| Value::Text(tls.certificate.clone())),
-    },
-    Row {
-        key: Key::TlsCertBundle,
-        reason: "who may sign upstream certificates",
-        values: |p| p.authorities.iter().cloned().map(Value::Text).collect(),
-    },
-    Row {
-        key: Key::DoIp4,
-        reason: "only families that the cluster has",
-        values: |p| yes_no(p.families != Families::V6),
-    },
-    Row {
-        key: Key::DoIp6,
-        reason: "only families that the cluster has",
-        values: |p| yes_no(p.families != Families::V4),
-    },
-    Row {
-        key: Key::AccessControl,
-        reason: "only CoreDNS may ask; the most specific network wins",
-        values: |p| p.access(),
-    },
-    Row {
-        key: Key::MaxUdpSize,
-        reason: "answers that never need fragments",
-        values: |p| number(u64::from(p.max_message_bytes.bytes())),
-    },
-    Row {
-        key: Key::EdnsBufferSize,
-        reason: "the same for answers to our own queries",
-        values: |p| number(u64::from(p.max_message_bytes.bytes())),
-    },
-    Row {
-        key: Key::OutgoingPortPermit,
-        reason: "all ports that need no right",
-        values: |_| vec![Value::Ports(1024, 65535)],
-    },
-    Row {
-        key: Key::OutgoingPortAvoid,
-        reason: "ports that are listened on",
-        values: |p| p.avoided(),
-    },
-    Row {
-        key: Key::OutgoingRange,
-        reason: "sockets of each thread, twice the queries",
-        values: |_| number(8192),
-    },
-    Row {
-        key: Key::NumQueriesPerThread,
-        reason: "half of the sockets",
-        values: |_| number(4096),
-    },
-    Row {
-        key: Key::SoReuseport,
-        reason: "even load of threads",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::UseCapsForId,
-        reason: "letters' case is more to guess (0x20)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::QnameMinimisation,
-        reason: "servers learn only what they need (RFC 9156)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::QnameMinimisationStrict,
-        reason: "would break names behind faulty servers",
-        values: |_| yes_no(false),
-    },
-    Row {
-        key: Key::AggressiveNsec,
-        reason: "random names die in the cache (RFC 8198)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenGlue,
-        reason: "trust glue only inside its zone",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenDnssecStripped,
-        reason: "missing signatures are bogus",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenBelowNxdomain,
-        reason: "nothing exists below a name that does not (RFC 8020)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenShortBufsize,
-        reason: "ignore very small EDNS sizes",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenLargeQueries,
-        reason: "ignore very large queries",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenUnverifiedGlue,
-        reason: "ask for addresses that only glue has told",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenUnknownAdditional,
-        reason: "drop additional records of unknown types",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HardenReferralPath,
-        reason: "experimental, and many more queries",
-        values: |_| yes_no(false),
-    },
-    Row {
-        key: Key::HardenAlgoDowngrade,
-        reason: "violates RFC 6840",
-        values: |_| yes_no(false),
-    },
-    Row {
-        key: Key::IterScrubPromiscuous,
-        reason: "drop NS records that nobody asked for",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::IterScrubNs,
-        reason: "NS records that are kept",
-        values: |_| number(20),
-    },
-    Row {
-        key: Key::IterScrubCname,
-        reason: "CNAME records that are kept",
-        values: |_| number(11),
-    },
-    Row {
-        key: Key::IterScrubRrsig,
-        reason: "signatures that are kept",
-        values: |_| number(8),
-    },
-    Row {
-        key: Key::MaxGlobalQuota,
-        reason: "upstream queries for one client's query",
-        values: |_| number(200),
-    },
-    Row {
-        key: Key::MaxSentCount,
-        reason: "upstream queries for one name",
-        values: |_| number(32),
-    },
-    Row {
-        key: Key::MaxQueryRestarts,
-        reason: "steps of a CNAME chain",
-        values: |_| number(11),
-    },
-    Row {
-        key: Key::UnwantedReplyThreshold,
-        reason: "was a side channel three times in 2026",
-        values: |_| number(0),
-    },
-    Row {
-        key: Key::DoNotQueryLocalhost,
-        reason: "no server of a zone is on loopback",
-        values: |p| yes_no(!p.loopback_servers),
-    },
-    Row {
-        key: Key::PrivateAddress,
-        reason: "answers from outside must not point inside",
-        values: |_| private(),
-    },
-    Row {
-        key: Key::PrivateDomain,
-        reason: "zones that do point inside",
-        values: |p| {
-            p.private_domains
-                .iter()
-                .map(|name| Value::Zone(name.clone().into()))
-                .collect()
-        },
-    },
-    Row {
-        key: Key::LocalZone,
-        reason: "built-in empty zones must not hide carried ones",
-        values: |p| p.carried().map(Value::Transparent).collect(),
-    },
-    Row {
-        key: Key::DomainInsecure,
-        reason: "internal zones that the root's signatures do not cover",
-        values: |p| p.unsigned(),
-    },
-    Row {
-        key: Key::ModuleConfig,
-        reason: "the validator comes first",
-        values: |p| {
-            text(if p.validates() {
-                "validator iterator"
-            } else {
-                "iterator"
-            })
-        },
-    },
-    Row {
-        key: Key::TrustAnchorFile,
-        reason: "both root keys, renewed by the operator",
-        values: |p| {
+    row(
+        Key::DoDaemonize,
+        "the container's first process stays in the foreground",
+        |_| yes_no(false),
+    ),
+    row(
+        Key::Username,
+        "runs as the container's user, which is not root",
+        |_| text(""),
+    ),
+    row(Key::Chroot, "the container's root is one already", |_| text("")),
+    row(Key::Directory, "the only place that may be written", |p| {
+        path(&p.run_directory, "")
+    }),
+    row(Key::Pidfile, "nobody reads one", |_| text("")),
+    row(Key::UseSyslog, "there is no syslog in a container", |_| {
+        yes_no(false)
+    }),
+    row(Key::Logfile, "standard error", |_| text("")),
+    row(Key::LogTimeAscii, "readable times", |_| yes_no(true)),
+    row(Key::NumThreads, "one for each core that the container has", |p| {
+        number(u64::from(p.threads.get()))
+    }),
+    row(
+        Key::Interface,
+        "ports above 1023 need no capability; the Service maps them",
+        Profile::interfaces,
+    ),
+    row(Key::Port, "the port of what has none of its own", |p| {
+        number(u64::from(p.dns_port.get()))
+    }),
+    row(Key::TlsPort, "the hop from CoreDNS", |p| {
+        p.with_tls(|_| Value::Number(u64::from(p.tls_port.get())))
+    }),
+    row(Key::TlsServiceKey, "the hop from CoreDNS", |p| {
+        p.with_tls(|tls| Value::Text(tls.key.clone()))
+    }),
+    row(Key::TlsServicePem, "the hop from CoreDNS", |p| {
+        p.with_tls(|tls| Value::Text(tls.certificate.clone()))
+    }),
+    row(Key::TlsCertBundle, "who may sign upstream certificates", |p| {
+        p.authorities.iter().cloned().map(Value::Text).collect()
+    }),
+    row(Key::DoIp4, "only families that the cluster has", |p| {
+        yes_no(p.families != Families::V6)
+    }),
+    row(Key::DoIp6, "only families that the cluster has", |p| {
+        yes_no(p.families != Families::V4)
+    }),
+    row(
+        Key::AccessControl,
+        "only CoreDNS may ask; the most specific network wins",
+        Profile::access,
+    ),
+    row(Key::MaxUdpSize, "answers that never need fragments", |p| {
+        number(u64::from(p.max_message_bytes.bytes()))
+    }),
+    row(
+        Key::EdnsBufferSize,
+        "the same for answers to our own queries",
+        |p| number(u64::from(p.max_message_bytes.bytes())),
+    ),
+    row(Key::OutgoingPortPermit, "all ports that need no right", |_| {
+        vec![Value::Ports(1024, 65535)]
+    }),
+    row(Key::OutgoingPortAvoid, "ports that are listened on", |p| {
+        p.avoided()
+    }),
+    row(
+        Key::OutgoingRange,
+        "sockets of each thread, twice the queries",
+        |_| number(8192),
+    ),
+    row(Key::NumQueriesPerThread, "half of the sockets", |_| number(4096)),
+    row(Key::SoReuseport, "even load of threads", |_| yes_no(true)),
+    row(Key::UseCapsForId, "letters' case is more to guess (0x20)", |_| {
+        yes_no(true)
+    }),
+    row(
+        Key::QnameMinimisation,
+        "servers learn only what they need (RFC 9156)",
+        |_| yes_no(true),
+    ),
+    row(
+        Key::QnameMinimisationStrict,
+        "would break names behind faulty servers",
+        |_| yes_no(false),
+    ),
+    row(
+        Key::AggressiveNsec,
+        "random names die in the cache (RFC 8198)",
+        |_| yes_no(true),
+    ),
+    row(Key::HardenGlue, "trust glue only inside its zone", |_| {
+        yes_no(true)
+    }),
+    row(Key::HardenDnssecStripped, "missing signatures are bogus", |_| {
+        yes_no(true)
+    }),
+    row(
+        Key::HardenBelowNxdomain,
+        "nothing exists below a name that does not (RFC 8020)",
+        |_| yes_no(true),
+    ),
+    row(Key::HardenShortBufsize, "ignore very small EDNS sizes", |_| {
+        yes_no(true)
+    }),
+    row(Key::HardenLargeQueries, "ignore very large queries", |_| {
+        yes_no(true)
+    }),
+    row(
+        Key::HardenUnverifiedGlue,
+        "ask for addresses that only glue has told",
+        |_| yes_no(true),
+    ),
+    row(
+        Key::HardenUnknownAdditional,
+        "drop additional records of unknown types",
+        |_| yes_no(true),
+    ),
+    row(
+        Key::HardenReferralPath,
+        "experimental, and many more queries",
+        |_| yes_no(false),
+    ),
+    row(Key::HardenAlgoDowngrade, "violates RFC 6840", |_| yes_no(false)),
+    row(
+        Key::IterScrubPromiscuous,
+        "drop NS records that nobody asked for",
+        |_| yes_no(true),
+    ),
+    row(Key::IterScrubNs, "NS records that are kept", |_| number(20)),
+    row(Key::IterScrubCname, "CNAME records that are kept", |_| number(11)),
+    row(Key::IterScrubRrsig, "signatures that are kept", |_| number(8)),
+    row(
+        Key::MaxGlobalQuota,
+        "upstream queries for one client's query",
+        |_| number(200),
+    ),
+    row(Key::MaxSentCount, "upstream queries for one name", |_| number(32)),
+    row(Key::MaxQueryRestarts, "steps of a CNAME chain", |_| number(11)),
+    row(
+        Key::UnwantedReplyThreshold,
+        "was a side channel three times in 2026",
+        |_| number(0),
+    ),
+    row(
+        Key::DoNotQueryLocalhost,
+        "no server of a zone is on loopback",
+        |p| yes_no(!p.loopback_servers),
+    ),
+    row(
+        Key::PrivateAddress,
+        "answers from outside must not point inside",
+        |_| private(),
+    ),
+    row(Key::PrivateDomain, "zones that do point inside", |p| {
+        p.private_domains
+            .iter()
+            .map(|name| Value::Zone(name.clone().into()))
+            .collect()
+    }),
+    row(
+        Key::LocalZone,
+        "built-in empty zones must not hide carried ones",
+        |p| p.carried().map(Value::Transparent).collect(),
+    ),
+    row(
+        Key::DomainInsecure,
+        "internal zones that the root's signatures do not cover",
+        Profile::unsigned,
+    ),
+    row(Key::ModuleConfig, "the validator comes first", |p| {
+        text(if p.validates() {
+            "validator iterator"
+        } else {
+            "iterator"
+        })
+    }),
+    row(
+        Key::TrustAnchorFile,
+        "both root keys, renewed by the operator",
+        |p| {
             if p.validates() {
                 path(&p.config_directory, "/root.key")
             } else {
                 Vec::new()
             }
         },
-    },
-    Row {
-        key: Key::TrustAnchor,
-        reason: "keys of carried zones",
-        values: |p| p.anchors(),
-    },
-    Row {
-        key: Key::ValPermissiveMode,
-        reason: "bogus answers are refused",
-        values: |_| yes_no(false),
-    },
-    Row {
-        key: Key::IgnoreCdFlag,
-        reason: "no client switches validation off",
-        values: |p| yes_no(p.validation == Validation::Required),
-    },
-    Row {
-        key: Key::ValCleanAdditional,
-        reason: "drop what was not proven",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::TrustAnchorSignaling,
-        reason: "tell the root which keys are trusted (RFC 8145)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::RootKeySentinel,
-        reason: "lets a client test the keys (RFC 8509)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::RootHints,
-        reason: "compared with the root's own answer",
-        values: |p| path(&p.config_directory, "/named.root"),
-    },
-    Row {
-        key: Key::Prefetch,
-        reason: "popular names never expire for clients",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::PrefetchKey,
-        reason: "keys are there when they are needed",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::MinimalResponses,
-        reason: "small answers amplify little",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HideIdentity,
-        reason: "no CHAOS answers",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::HideVersion,
-        reason: "no CHAOS answers",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::DenyAny,
-        reason: "ANY amplifies (RFC 8482)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::ServeExpired,
-        reason: "old answers while servers are down (RFC 8767)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::ServeExpiredTtl,
-        reason: "for a day, in seconds",
-        values: |_| number(86400),
-    },
-    Row {
-        key: Key::ServeExpiredClientTimeout,
-        reason: "after trying this many milliseconds",
-        values: |_| number(1800),
-    },
-    Row {
-        key: Key::Ratelimit,
-        reason: "queries per second to one zone, against floods of random names",
-        values: |p| number(p.zone_rate_limit.map_or(0, |limit| u64::from(limit.get()))),
-    },
-    Row {
-        key: Key::RatelimitFactor,
-        reason: "one in so many still passes",
-        values: |_| number(10),
-    },
-    Row {
-        key: Key::RatelimitBackoff,
-        reason: "a limit is no outage",
-        values: |_| yes_no(false),
-    },
-    Row {
-        key: Key::IpRatelimit,
-        reason: "every client is CoreDNS",
-        values: |_| number(0),
-    },
-    Row {
-        key: Key::WaitLimit,
-        reason: "waiting queries of one address",
-        values: |_| number(1000),
-    },
-    Row {
-        key: Key::WaitLimitNetblock,
-        reason: "CoreDNS asks for everybody",
-        values: |p| p.clients.iter().map(|net| Value::NetLimit(*net, -1)).collect(),
-    },
-    Row {
-        key: Key::DiscardTimeout,
-        reason: "milliseconds after which nobody waits any more",
-        values: |_| number(1900),
-    },
-    Row {
-        key: Key::JostleTimeout,
-        reason: "milliseconds after which a full list drops slow queries",
-        values: |_| number(200),
-    },
-    Row {
-        key: Key::NegCacheSize,
-        reason: "bytes for proofs of absence",
-        values: |_| number(4 << 20),
-    },
-    Row {
-        key: Key::Ede,
-        reason: "clients learn why (RFC 8914)",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::ValLogLevel,
-        reason: "say which name failed and why",
-        values: |_| number(2),
-    },
-    Row {
-        key: Key::Nsid,
-        reason: "tells which text a pod runs (RFC 5001)",
-        values: |p| text(&format!("ascii_{}", p.identity)),
-    },
-    Row {
-        key: Key::ExtendedStatistics,
-        reason: "the metrics",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::StatisticsCumulative,
-        reason: "counters must not fall",
-        values: |_| yes_no(true),
-    },
-    Row {
-        key: Key::AnswerCookie,
-        reason: "RFC 7873",
-        values: |_| yes_no(true),
-    },
+    ),
+    row(Key::TrustAnchor, "keys of carried zones", Profile::anchors),
+    row(Key::ValPermissiveMode, "bogus answers are refused", |_| {
+        yes_no(false)
+    }),
+    row(Key::IgnoreCdFlag, "no client switches validation off", |p| {
+        yes_no(p.validation == Validation::Required)
+    }),
+    row(Key::ValCleanAdditional, "drop what was not proven", |_| {
+        yes_no(true)
+    }),
+    row(
+        Key::TrustAnchorSignaling,
+        "tell the root which keys are trusted (RFC 8145)",
+        |_| yes_no(true),
+    ),
+    row(
+        Key::RootKeySentinel,
+        "lets a client test the keys (RFC 8509)",
+        |_| yes_no(true),
+    ),
+    row(Key::RootHints, "compared with the root's own answer", |p| {
+        path(&p.config_directory, "/named.root")
+    }),
+    row(Key::Prefetch, "popular names never expire for clients", |_| {
+        yes_no(true)
+    }),
+    row(Key::PrefetchKey, "keys are there when they are needed", |_| {
+        yes_no(true)
+    }),
+    row(Key::MinimalResponses, "small answers amplify little", |_| {
+        yes_no(true)
+    }),
+    row(Key::HideIdentity, "no CHAOS answers", |_| yes_no(true)),
+    row(Key::HideVersion, "no CHAOS answers", |_| yes_no(true)),
+    row(Key::DenyAny, "ANY amplifies (RFC 8482)", |_| yes_no(true)),
+    row(
+        Key::ServeExpired,
+        "old answers while servers are down (RFC 8767)",
+        |_| yes_no(true),
+    ),
+    row(Key::ServeExpiredTtl, "for a day, in seconds", |_| number(86400)),
+    row(
+        Key::ServeExpiredClientTimeout,
+        "after trying this many milliseconds",
+        |_| number(1800),
+    ),
+    row(
+        Key::Ratelimit,
+        "queries per second to one zone, against floods of random names",
+        |p| number(p.zone_rate_limit.map_or(0, |limit| u64::from(limit.get()))),
+    ),
+    row(Key::RatelimitFactor, "one in so many still passes", |_| {
+        number(10)
+    }),
+    row(Key::RatelimitBackoff, "a limit is no outage", |_| yes_no(false)),
+    row(Key::IpRatelimit, "every client is CoreDNS", |_| number(0)),
+    row(Key::WaitLimit, "waiting queries of one address", |_| number(1000)),
+    row(Key::WaitLimitNetblock, "CoreDNS asks for everybody", |p| {
+        p.clients.iter().map(|net| Value::NetLimit(*net, -1)).collect()
+    }),
+    row(
+        Key::DiscardTimeout,
+        "milliseconds after which nobody waits any more",
+        |_| number(1900),
+    ),
+    row(
+        Key::JostleTimeout,
+        "milliseconds after which a full list drops slow queries",
+        |_| number(200),
+    ),
+    row(Key::NegCacheSize, "bytes for proofs of absence", |_| {
+        number(4 << 20)
+    }),
+    row(Key::Ede, "clients learn why (RFC 8914)", |_| yes_no(true)),
+    row(Key::ValLogLevel, "say which name failed and why", |_| number(2)),
+    row(Key::Nsid, "tells which text a pod runs (RFC 5001)", |p| {
+        text(&format!("ascii_{}", p.identity))
+    }),
+    row(Key::ExtendedStatistics, "the metrics", |_| yes_no(true)),
+    row(Key::StatisticsCumulative, "counters must not fall", |_| {
+        yes_no(true)
+    }),
+    row(Key::AnswerCookie, "RFC 7873", |_| yes_no(true)),
 ];
