@@ -4,3 +4,4 @@
 //! is touched. Foreign bytes stay as they are, and only validated values are printed.
 
 pub mod coredns;
+pub mod unbound;

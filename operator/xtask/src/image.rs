@@ -33,7 +33,7 @@ pub(crate) struct Image<'a> {
 /// One program of an image.
 pub(crate) struct Entry {
     /// Absolute path in the image.
-    pub(crate) path: &'static str,
+    pub(crate) path: String,
     /// Where it is read from.
     pub(crate) source: PathBuf,
     /// Carries the file capability to bind ports below 1024, as upstream's CoreDNS image does: without
@@ -139,7 +139,7 @@ pub(crate) fn operator() -> Result<(PathBuf, String)> {
     let name = format!("ghcr.io/tsutsumi-dev/tsutsumi:{}", env!("CARGO_PKG_VERSION"));
     let archive = run::target().join("image/tsutsumi.tar");
     let files = vec![Entry {
-        path: "/tsutsumi",
+        path: "/tsutsumi".to_owned(),
         source: binary,
         binds_low_ports: false,
     }];
@@ -235,7 +235,7 @@ mod tests {
         fs::write(&source, "program").unwrap();
         let archive = folder.join(format!("{name}.tar"));
         let files = vec![Entry {
-            path: "/program",
+            path: "/program".to_owned(),
             source,
             binds_low_ports: true,
         }];
@@ -280,7 +280,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("out.tar");
         let files = vec![Entry {
-            path: "/x",
+            path: "/x".to_owned(),
             source: folder.path().join("absent"),
             binds_low_ports: false,
         }];

@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     });
     tally.step("unit and property tests", || cargo(&["test", "--quiet"]));
     tally.step("generated files", || generate::run(true));
-    tally.step("grammar compared with CoreDNS itself", grammar);
+    tally.step("formats compared with CoreDNS and Unbound themselves", grammar);
     tally.step("fuzz targets", fuzz::run);
     tally.step("chart", chart::check);
     let image = tally.step("image", image::operator).is_some();
@@ -145,9 +145,11 @@ fn environment(facts: &Facts) -> Command {
 }
 
 fn grammar() -> Result<()> {
-    let binary = tools::coredns::binary(&tools::Cache::open()?, &tools::COREDNS.parse()?)?;
+    let cache = tools::Cache::open()?;
+    let binary = tools::coredns::binary(&cache, &tools::COREDNS.parse()?)?;
     let mut command = run::cargo();
     command.env("TSUTSUMI_COREDNS", binary);
+    command.env("TSUTSUMI_UNBOUND", tools::unbound::folder(&cache)?);
     cargo_with(
         &mut command,
         &[
@@ -156,7 +158,7 @@ fn grammar() -> Result<()> {
             "--package",
             "tsutsumi-providers",
             "--features",
-            "real-coredns",
+            "real-coredns,real-unbound",
         ],
     )
 }

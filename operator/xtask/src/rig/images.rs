@@ -1,5 +1,6 @@
 //! The images the cluster runs: packed here and loaded into its runtime, since there is no registry.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -7,7 +8,7 @@ use anyhow::Result;
 use super::containerd;
 use super::state::ROOT;
 use crate::image::{self, Entry, Image, NOBODY};
-use crate::tools::Version;
+use crate::tools::{self, Version};
 
 /// The pods' holding process.
 pub(crate) const PAUSE: &str = "e2e.local/pause:1";
@@ -28,7 +29,7 @@ pub(crate) fn import_pause() -> Result<()> {
             user: NOBODY,
             entrypoint: "/pause",
             files: vec![Entry {
-                path: "/pause",
+                path: "/pause".to_owned(),
                 source: program,
                 binds_low_ports: false,
             }],
@@ -45,10 +46,32 @@ pub(crate) fn import_coredns(binary: PathBuf, version: &Version) -> Result<()> {
             user: NOBODY,
             entrypoint: "/coredns",
             files: vec![Entry {
-                path: "/coredns",
+                path: "/coredns".to_owned(),
                 source: binary,
                 binds_low_ports: true,
             }],
+        },
+    )
+}
+
+/// Packs and loads Unbound with the libraries that it loads and nothing else.
+pub(crate) fn import_unbound(root: &Path) -> Result<()> {
+    let mut files = BTreeMap::new();
+    for program in tools::unbound::PROGRAMS {
+        files.extend(tools::debian::program(root, program)?);
+    }
+    let entry = |(path, source)| Entry {
+        path,
+        source,
+        binds_low_ports: false,
+    };
+    import(
+        "unbound",
+        &Image {
+            name: &format!("e2e.local/unbound:{}", tools::UNBOUND),
+            user: NOBODY,
+            entrypoint: "/usr/sbin/unbound",
+            files: files.into_iter().map(entry).collect(),
         },
     )
 }

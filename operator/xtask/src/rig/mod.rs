@@ -57,6 +57,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     let kubernetes = tools::kubernetes::folder(&cache, &options.kubernetes)?;
     let coredns = tools::coredns::binary(&cache, &options.dns.coredns)?;
     let helm = tools::helm::binary(&cache)?;
+    let unbound = tools::unbound::folder(&cache)?;
     step("cleared what an earlier run left", clear::clear)?;
     let mut record = Record {
         boot: state::boot()?,
@@ -77,6 +78,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
         network::make(&mut rig)?;
         containerd::start(&mut rig)?;
         coredns::start_upstream(&mut rig)?;
+        images::import_unbound(&unbound)?;
         images::import_pause()
     })?;
     step("control plane", || control_plane::start(&mut rig, &pki))?;

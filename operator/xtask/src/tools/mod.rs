@@ -3,10 +3,12 @@
 //! killed build never looks complete, and two that start together wait for one another.
 
 pub(crate) mod coredns;
+pub(crate) mod debian;
 pub(crate) mod go;
 pub(crate) mod helm;
 pub(crate) mod kubernetes;
 pub(crate) mod system;
+pub(crate) mod unbound;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -23,6 +25,8 @@ pub(crate) const COREDNS: &str = "1.14.7";
 pub(crate) const COREDNS_LEAKING: &str = "1.14.6";
 /// The newest release, for its plugin order.
 pub(crate) const COREDNS_NEWEST: &str = "1.15.0";
+/// The oldest release without a published hole.
+pub(crate) const UNBOUND: &str = "1.26.2";
 /// What installs the chart.
 pub(crate) const HELM: &str = "3.19.0";
 
@@ -67,6 +71,7 @@ pub(crate) fn all() -> Result<()> {
     for version in [COREDNS, COREDNS_LEAKING, COREDNS_NEWEST] {
         coredns::binary(&cache, &version.parse()?)?;
     }
+    unbound::folder(&cache)?;
     helm::binary(&cache).map(drop)
 }
 
