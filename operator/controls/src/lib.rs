@@ -12,6 +12,7 @@ pub mod dns_12;
 pub mod dossier;
 mod ledger;
 mod outcome;
+pub mod randomness;
 pub mod round;
 mod text;
 
