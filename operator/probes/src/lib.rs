@@ -5,6 +5,7 @@
 //! ([`ProberClient`], [`serve`]) or runs the same batches in its own process ([`run`]).
 
 mod address;
+mod call;
 mod client;
 mod dns;
 mod egress;
@@ -13,11 +14,14 @@ mod metrics;
 mod run;
 mod series;
 mod server;
+mod serving;
 mod tls;
 
 pub use address::Denied;
+pub use call::{CallError, Caller, Limits};
 pub use client::{ProberClient, ProberError};
 pub use egress::{Egress, MAX_PATIENCE, Pass, Rules};
 pub use run::{BATCH_DEADLINE, Batch, BatchError, MAX_METRICS, MAX_PROBES, MAX_SERIES, run};
 pub use server::{Prober, serve};
+pub use serving::{Lack, Ports, accept, serve_router};
 pub use tls::{CA_FILE, CERT_FILE, Credentials, KEY_FILE, PemParts, Role, TlsError, client_config};

@@ -3,13 +3,22 @@
 use std::{
     future::pending,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tsutsumi_model::{Ask, Endpoint, Port};
 
 use super::*;
-use crate::Rules;
+use crate::{
+    BATCH_DEADLINE, Rules,
+    serving::{GREETING, MAX_CONNECTIONS, accept, converse},
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,4 +1,4 @@
-//! Mutual TLS between controller and prober, from files that may change at any time.
+//! Mutual TLS between the controller and what it asks, from files that may change at any time.
 //!
 //! TLS 1.3 with ring, both sides identified by a DNS name that stands for a role and is never resolved; no session is
 //! resumed, so every connection proves itself anew. The files are looked at for each new connection; a set that
@@ -41,10 +41,12 @@ const FILES: [&str; 3] = [CA_FILE, CERT_FILE, KEY_FILE];
 /// What a certificate lets its holder be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// The only client of probers.
+    /// The only client.
     Controller,
-    /// The server.
+    /// A server that asks.
     Prober,
+    /// A server that tells what reached the probe zone.
+    Zone,
 }
 
 impl Role {
@@ -54,6 +56,7 @@ impl Role {
         match self {
             Self::Controller => "controller.tsutsumi.internal",
             Self::Prober => "prober.tsutsumi.internal",
+            Self::Zone => "probe-zone.tsutsumi.internal",
         }
     }
 
@@ -140,15 +143,15 @@ pub struct Credentials<C> {
 }
 
 impl Credentials<ServerConfig> {
-    /// For the prober: takes connections of [`Role::Controller`] alone.
+    /// For a server, be it prober or probe zone: takes connections of [`Role::Controller`] alone.
     #[must_use]
-    pub fn prober(dir: impl Into<PathBuf>) -> Self {
+    pub fn server(dir: impl Into<PathBuf>) -> Self {
         Self::new(dir.into(), server_config)
     }
 }
 
 impl Credentials<ClientConfig> {
-    /// For the controller. The name that a connection verifies is [`Role::Prober`]'s.
+    /// For the controller. The name that a connection verifies is that of the role that it calls.
     #[must_use]
     pub fn controller(dir: impl Into<PathBuf>) -> Self {
         Self::new(dir.into(), client_config)
@@ -233,7 +236,7 @@ fn settled(stamp: Stamp) -> Option<Stamp> {
 }
 
 /// The controller's side: TLS 1.3 with ring alone, nothing resumed. The name that a connection verifies is
-/// [`Role::Prober`]'s.
+/// that of the role that it calls.
 ///
 /// # Errors
 /// If a part cannot be used, or certificate and key do not go together.

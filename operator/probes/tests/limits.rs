@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tsutsumi_model::Vantage;
-use tsutsumi_probes::{Credentials, Prober, ProberClient, ProberError, Role, serve};
+use tsutsumi_probes::{CallError, Credentials, Prober, ProberClient, ProberError, Role, serve};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -39,7 +39,7 @@ where
 {
     let dir = tempfile::tempdir().unwrap();
     ca.write(dir.path(), Role::Prober);
-    let tls = Credentials::prober(dir.path()).current().unwrap();
+    let tls = Credentials::server(dir.path()).current().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -63,7 +63,7 @@ async fn a_handshake_that_does_not_come_ends_the_connection() {
     let prober = Prober {
         listener,
         health: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        credentials: Credentials::prober(dir.path()),
+        credentials: Credentials::server(dir.path()),
         vantage: Vantage::Inside,
         egress: egress(HOUR),
     };
@@ -83,10 +83,10 @@ async fn a_prober_that_shakes_no_hands_is_given_up_before_the_batch_is() {
     assert!(
         matches!(
             error,
-            ProberError::Deadline {
+            ProberError::Call(CallError::Deadline {
                 doing: "the connection",
                 ..
-            }
+            })
         ),
         "{error:?}"
     );
@@ -115,10 +115,10 @@ async fn a_prober_that_never_answers_is_given_up() {
     assert!(
         matches!(
             error,
-            ProberError::Deadline {
-                doing: "the batch",
+            ProberError::Call(CallError::Deadline {
+                doing: "the request",
                 ..
-            }
+            })
         ),
         "{error:?}"
     );
@@ -155,9 +155,9 @@ async fn of_a_long_refusal_the_beginning_is_told() {
     .await;
     let (client, _files) = client(&ca, address);
     let error = client.run(vec![]).await.unwrap_err();
-    let ProberError::Refused {
+    let ProberError::Call(CallError::Refused {
         status: 500, reason, ..
-    } = &error
+    }) = &error
     else {
         panic!("{error:?}");
     };

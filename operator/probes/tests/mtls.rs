@@ -27,7 +27,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tsutsumi_model::{Ask, Probe, Saw, Transport, Vantage};
 use tsutsumi_probes::{
-    BatchError, CERT_FILE, Credentials, KEY_FILE, Prober, ProberClient, ProberError, Role, serve,
+    BatchError, CERT_FILE, CallError, Credentials, KEY_FILE, Prober, ProberClient, ProberError, Role, serve,
 };
 
 /// A prober under way, with its certificate files.
@@ -46,7 +46,7 @@ async fn start(dir: TempDir) -> Running {
     let prober = Prober {
         listener,
         health,
-        credentials: Credentials::prober(dir.path()),
+        credentials: Credentials::server(dir.path()),
         vantage: Vantage::Outside,
         egress: egress(Duration::from_secs(5)),
     };
@@ -244,7 +244,10 @@ async fn a_prober_is_ready_when_its_certificate_files_are_there_and_alive_before
     );
     let dir = files(|dir| ca.write(dir, Role::Controller));
     let error = client(prober.address, &dir).run(vec![]).await.unwrap_err();
-    assert!(matches!(error, ProberError::Handshake { .. }), "{error:?}");
+    assert!(
+        matches!(error, ProberError::Call(CallError::Handshake { .. })),
+        "{error:?}"
+    );
 
     ca.write(prober.dir.path(), Role::Prober);
     assert!(status(prober.health, "/readyz").await.starts_with("HTTP/1.1 200"));
@@ -319,10 +322,7 @@ async fn nobody_there_names_the_address() {
         .local_addr()
         .unwrap();
     let why = refusal(&client(closed, &dir)).await;
-    assert!(
-        why.starts_with(&format!("cannot connect to the prober at {closed}: ")),
-        "{why}"
-    );
+    assert!(why.starts_with(&format!("cannot connect to {closed}: ")), "{why}");
 }
 
 #[tokio::test]

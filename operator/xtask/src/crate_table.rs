@@ -28,7 +28,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const TABLE: [Rule; 10] = [
+const TABLE: [Rule; 11] = [
     Rule {
         name: "model",
         may_use: &[],
@@ -60,9 +60,23 @@ const TABLE: [Rule; 10] = [
         may_use: &["model"],
         never: &["kube", "k8s-openapi"],
     },
+    // What answers strangers' packets knows nothing of Kubernetes and decides nothing.
+    Rule {
+        name: "zone",
+        may_use: &["model", "probes"],
+        never: &["kube", "k8s-openapi"],
+    },
     Rule {
         name: "controller",
-        may_use: &["api", "controls", "engine", "model", "probes", "providers"],
+        may_use: &[
+            "api",
+            "controls",
+            "engine",
+            "model",
+            "probes",
+            "providers",
+            "zone",
+        ],
         never: &["openssl", "native-tls", "aws-lc-rs"],
     },
     Rule {
@@ -72,7 +86,15 @@ const TABLE: [Rule; 10] = [
     },
     Rule {
         name: "e2e",
-        may_use: &["api", "controls", "engine", "model", "probes", "providers"],
+        may_use: &[
+            "api",
+            "controls",
+            "engine",
+            "model",
+            "probes",
+            "providers",
+            "zone",
+        ],
         never: &["tsutsumi-controller"],
     },
     // Built like the controller that it is compared with, so it must not pull the suite's crates in.

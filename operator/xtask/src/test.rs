@@ -147,20 +147,21 @@ fn environment(facts: &Facts) -> Command {
 fn grammar() -> Result<()> {
     let cache = tools::Cache::open()?;
     let binary = tools::coredns::binary(&cache, &tools::COREDNS.parse()?)?;
-    let mut command = run::cargo();
-    command.env("TSUTSUMI_COREDNS", binary);
-    command.env("TSUTSUMI_UNBOUND", tools::unbound::folder(&cache)?);
-    cargo_with(
-        &mut command,
-        &[
-            "test",
-            "--quiet",
-            "--package",
-            "tsutsumi-providers",
-            "--features",
-            "real-coredns,real-unbound",
-        ],
-    )
+    let unbound = tools::unbound::folder(&cache)?;
+    for (package, features) in [
+        ("tsutsumi-providers", "real-coredns,real-unbound"),
+        ("tsutsumi-zone", "real-unbound"),
+    ] {
+        let mut command = run::cargo();
+        command
+            .env("TSUTSUMI_COREDNS", &binary)
+            .env("TSUTSUMI_UNBOUND", &unbound);
+        cargo_with(
+            &mut command,
+            &["test", "--quiet", "--package", package, "--features", features],
+        )?;
+    }
+    Ok(())
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

@@ -14,7 +14,9 @@ use std::{
 
 use axum::http::uri::PathAndQuery;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use ipnet::IpNet;
 use tsutsumi_model::{DomainName, Endpoint, Port, Vantage};
+use tsutsumi_zone::Apex;
 
 /// tsutsumi enforces DNS policy and proves by live probes that it holds.
 #[derive(Debug, Parser)]
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Controller(ControllerArgs),
     /// Answer the controller's probes from where this process stands.
     Prober(ProberArgs),
+    /// Serve the signed zone that records how resolvers ask.
+    ProbeZone(ProbeZoneArgs),
     /// Ask another part over HTTP until it answers 200.
     Healthcheck(HealthcheckArgs),
     /// Stop the controller and let every policy go, before an uninstall.
@@ -138,6 +142,36 @@ pub(crate) struct ProberArgs {
     /// From where this prober sees: `inside` the cluster, or `outside` it.
     #[arg(long, env = "TSUTSUMI_VANTAGE", value_parser = vantage)]
     pub(crate) vantage: Vantage,
+}
+
+/// The arguments of `tsutsumi probe-zone`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ProbeZoneArgs {
+    /// Where resolvers may ask, over UDP and TCP.
+    #[arg(long, env = "TSUTSUMI_ZONE_LISTEN", default_value = "0.0.0.0:5353", value_name = "ADDRESS:PORT",
+          value_parser = listen_address)]
+    pub(crate) listen: SocketAddr,
+    /// Where the controller may ask what arrived, over mutual TLS.
+    #[arg(long, env = "TSUTSUMI_ZONE_CONTROL", default_value = "0.0.0.0:8443", value_name = "ADDRESS:PORT",
+          value_parser = listen_address)]
+    pub(crate) control: SocketAddr,
+    /// Where health is served.
+    #[arg(long, env = "TSUTSUMI_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT",
+          value_parser = listen_address)]
+    pub(crate) admin_address: SocketAddr,
+    /// The directory that holds `ca.crt`, `tls.crt` and `tls.key`.
+    #[arg(long, env = "TSUTSUMI_TLS_DIR", default_value = "/etc/tsutsumi/tls")]
+    pub(crate) tls_dir: PathBuf,
+    /// The directory that holds `mark.key` and `zone.key`.
+    #[arg(long, env = "TSUTSUMI_KEY_DIR", default_value = "/etc/tsutsumi/keys")]
+    pub(crate) key_dir: PathBuf,
+    /// The name of the zone.
+    #[arg(long, env = "TSUTSUMI_ZONE", default_value = "probe.tsutsumi.test")]
+    pub(crate) zone: Apex,
+    /// A network whose resolvers are answered; repeat for several. Whoever else asks gets no answer.
+    #[arg(long = "allow", env = "TSUTSUMI_ZONE_ALLOW", value_name = "NETWORK", value_delimiter = ',',
+          required = true, value_parser = network)]
+    pub(crate) allow: Vec<IpNet>,
 }
 
 /// The arguments of `tsutsumi healthcheck`.
@@ -276,6 +310,14 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "write ADDRESS:PORT with an IP address, for example `0.0.0.0:8080` or `[::]:8080`".to_owned()
     })
+}
+
+/// One with host bits set is mostly a mistake about its size.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse()
+        .ok()
+        .filter(|network: &IpNet| network.trunc() == *network)
+        .ok_or_else(|| "write ADDRESS/BITS with no bit set behind them, for example `10.0.0.0/8`".to_owned())
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {

@@ -101,3 +101,43 @@ fn a_vantage_name_is_used_once() {
     let message = controller(&["--outside-vantage", "a=192.0.2.7:1,a=192.0.2.8:1"]).unwrap_err();
     assert!(message.contains("used twice"), "{message}");
 }
+
+#[test]
+fn a_probe_zone_takes_what_the_chart_says_and_names_what_it_cannot_take() {
+    let zone = |extra: &[&str]| {
+        let all = ["tsutsumi", "probe-zone"].iter().chain(extra);
+        Args::try_parse_from(all)
+            .map(|args| args.command)
+            .map_err(|problem| problem.to_string())
+    };
+    let taken = zone(&[
+        "--zone=probe.tsutsumi.test",
+        "--listen=[::]:1053",
+        "--control=[::]:8443",
+        "--admin-address=[::]:8080",
+        "--tls-dir=/var/run/tsutsumi/tls",
+        "--key-dir=/var/run/tsutsumi/keys",
+        "--allow=10.0.0.0/8",
+        "--allow=fd00::/8",
+    ]);
+    let Ok(Command::ProbeZone(args)) = taken else {
+        panic!("{taken:?}");
+    };
+    assert_eq!(args.listen.port(), 1053);
+    assert_eq!(args.allow.len(), 2);
+    let long = format!("--zone={}test", "a.".repeat(80));
+    for (value, parts) in [
+        ("--allow=10.0.0.1/8", ["--allow", "10.0.0.1/8", "10.0.0.0/8"]),
+        ("--allow=cluster", ["--allow", "cluster", "10.0.0.0/8"]),
+        ("--listen=5353", ["--listen", "5353", "0.0.0.0:8080"]),
+        ("--zone=a b", ["--zone", "a b", "labels may hold"]),
+        (&long, ["--zone", "164 octets", "probe.tsutsumi.test"]),
+    ] {
+        let message = zone(&[value]).unwrap_err();
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is missing in {message}");
+        }
+    }
+    let message = zone(&[]).unwrap_err();
+    assert!(message.contains("--allow"), "{message}");
+}

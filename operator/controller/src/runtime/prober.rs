@@ -32,7 +32,7 @@ pub(crate) async fn run(args: ProberArgs) -> Result<(), ProberError> {
     let prober = Prober {
         listener: listen(args.listen).await?,
         health: listen(args.admin_address).await?,
-        credentials: Credentials::prober(args.tls_dir),
+        credentials: Credentials::server(args.tls_dir),
         vantage: args.vantage,
         egress: Arc::new(Egress::new(Rules::default())),
     };
