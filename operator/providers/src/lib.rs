@@ -4,4 +4,5 @@
 //! is touched. Foreign bytes stay as they are, and only validated values are printed.
 
 pub mod coredns;
+mod release;
 pub mod unbound;

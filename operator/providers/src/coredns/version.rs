@@ -2,6 +2,7 @@
 //!
 //! The effective order of plugins is fixed when CoreDNS is built (`plugin.cfg`); a Corefile cannot change it.
 
+use crate::release;
 use std::fmt;
 use std::str::FromStr;
 
@@ -56,23 +57,9 @@ impl FromStr for CoreDnsVersion {
     type Err = NotAVersion;
 
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
-        let numbers = text.strip_prefix('v').unwrap_or(text);
-        let numbers = numbers.split(['-', '+', '_']).next().unwrap_or_default();
-        let number = |part: &str| {
-            part.bytes()
-                .all(|b| b.is_ascii_digit())
-                .then(|| part.parse().ok())
-                .flatten()
-        };
-        match numbers
-            .split('.')
-            .map(number)
-            .collect::<Option<Vec<_>>>()
-            .as_deref()
-        {
-            Some([major, minor, patch]) => Ok(Self::new(*major, *minor, *patch)),
-            _ => Err(NotAVersion(text.to_owned())),
-        }
+        let [major, minor, patch] = release::numbers(text.strip_prefix('v').unwrap_or(text))
+            .ok_or_else(|| NotAVersion(text.to_owned()))?;
+        Ok(Self::new(major, minor, patch))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which published holes an Unbound release has.
 
+use crate::release;
 use std::fmt;
 use std::str::FromStr;
 
@@ -41,22 +42,8 @@ impl FromStr for UnboundVersion {
     type Err = NotAVersion;
 
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
-        let numbers = text.split(['-', '+', '_']).next().unwrap_or_default();
-        let number = |part: &str| {
-            part.bytes()
-                .all(|b| b.is_ascii_digit())
-                .then(|| part.parse().ok())
-                .flatten()
-        };
-        match numbers
-            .split('.')
-            .map(number)
-            .collect::<Option<Vec<_>>>()
-            .as_deref()
-        {
-            Some([major, minor, patch]) => Ok(Self::new(*major, *minor, *patch)),
-            _ => Err(NotAVersion(text.to_owned())),
-        }
+        let [major, minor, patch] = release::numbers(text).ok_or_else(|| NotAVersion(text.to_owned()))?;
+        Ok(Self::new(major, minor, patch))
     }
 }
 

@@ -15,6 +15,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use tsutsumi_probes::Role;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate};
 
 /// What a Secret holds.
@@ -52,10 +53,11 @@ impl Peer {
     /// The name in the certificate; it is never resolved.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Controller => "controller.tsutsumi.internal",
-            Self::Prober => "prober.tsutsumi.internal",
-            Self::Zone => "probe-zone.tsutsumi.internal",
+            Self::Controller => Role::Controller,
+            Self::Prober => Role::Prober,
+            Self::Zone => Role::Zone,
         }
+        .dns_name()
     }
 
     const fn usage(self) -> ExtendedKeyUsagePurpose {

@@ -5,13 +5,9 @@
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::crypto::{GetRandomFailed, ring};
 use tsutsumi_model::MarkKey;
+use tsutsumi_zone::{MARK_KEY, ZONE_KEY, ZoneKey};
 
 use super::issue::Data;
-
-/// The key that seals marks: 32 octets.
-pub(crate) const MARK_KEY: &str = "mark.key";
-/// The key that signs the zone: PKCS #8 in PEM, ECDSA P-256 (RFC 6605, algorithm 13).
-pub(crate) const ZONE_KEY: &str = "zone.key";
 
 /// Why a key could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +30,7 @@ pub(crate) fn due(data: &Data) -> Result<Option<Data>, KeyError> {
     let mark = data
         .get(MARK_KEY)
         .filter(|octets| MarkKey::try_from(octets.as_slice()).is_ok());
-    let zone = data.get(ZONE_KEY).filter(|pem| signs(pem));
+    let zone = data.get(ZONE_KEY).filter(|pem| ZoneKey::read(pem).is_ok());
     if mark.is_some() && zone.is_some() {
         return Ok(None);
     }
@@ -52,13 +48,6 @@ pub(crate) fn due(data: &Data) -> Result<Option<Data>, KeyError> {
     Ok(Some(
         [(MARK_KEY.to_owned(), mark), (ZONE_KEY.to_owned(), zone)].into(),
     ))
-}
-
-fn signs(pem: &[u8]) -> bool {
-    std::str::from_utf8(pem)
-        .ok()
-        .and_then(|pem| KeyPair::from_pem(pem).ok())
-        .is_some_and(|pair| pair.is_compatible(&PKCS_ECDSA_P256_SHA256))
 }
 
 fn random() -> Result<[u8; 32], KeyError> {
