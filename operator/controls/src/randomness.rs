@@ -1,11 +1,20 @@
 //! Whether a resolver's source ports can be guessed, judged from a sample in order of arrival.
 //!
 //! Spread alone does not decide: a pool of reused sockets is wide and guessable, and a stride over the whole range is
-//! wide and distinct. So every test must pass. The limits follow the sample size; they aim at accusing an honest
-//! resolver no more than once in 1,000 measurements, which 4,000 simulated ones agree with and do not prove. RFC 5452 section 9 and RFC 6056 give the reason for
-//! random ports, DNS-OARC's porttest the scale.
+//! wide and distinct. So every test must pass. The limits ([`Limits`]) follow the sample size and accuse an honest
+//! resolver less than once in 1,000 measurements, which `cargo xtask bench --ports` shows. RFC 5452 section 9 and RFC
+//! 6056 give the reason for random ports, DNS-OARC's porttest the scale. The ids of the same questions are judged by
+//! [`Ids`], and their letters told by [`Letters`].
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ids;
+mod letters;
+mod limits;
+mod sequence;
+
+pub use ids::{IdFlaw, Ids, furthest};
+pub use letters::Letters;
+pub use limits::Limits;
+use sequence::{STEP_WINDOW, Sequence};
 
 /// Fewest ports that are judged.
 pub const MINIMUM: usize = 64;
@@ -13,11 +22,11 @@ pub const MINIMUM: usize = 64;
 /// Ports that a measurement should collect.
 pub const WANTED: usize = 256;
 
-/// Size of Linux's default ephemeral range 32768–60999, the smallest range that counts as honest.
-const HONEST_RANGE: f64 = 28_232.0;
+/// Bits below which the spread is poor: a standard deviation of 296.
+pub const NARROW_BITS: f64 = 10.0;
 
-/// Width of the window in which differences count as one step: other traffic moves a counter by a little.
-const STEP_WINDOW: u32 = 256;
+/// Bits from which on the spread is great: a standard deviation of 3,980.
+pub const GREAT_BITS: f64 = 13.75;
 
 /// Ports of one measurement, in order of arrival, enough of them to be judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +35,13 @@ pub struct Sample {
     failures: usize,
 }
 
-/// Too few ports arrived: the verdict is inconclusive.
+/// Too few questions arrived, so too few ports and as few ids: the verdict is inconclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "judge source ports: {got} arrived and {failures} queries failed, at least {MINIMUM} ports are needed"
 )]
 pub struct Inconclusive {
-    /// Ports that arrived.
+    /// Queries that arrived.
     pub got: usize,
     /// Queries that failed.
     pub failures: usize,
@@ -125,32 +134,24 @@ impl Sample {
     /// Computes the numbers.
     #[must_use]
     pub fn randomness(&self) -> Randomness {
-        let ports = &self.ports;
-        let n = real(ports.len());
-        let mean = ports.iter().map(|p| f64::from(*p)).sum::<f64>() / n;
-        let square = ports.iter().map(|p| (f64::from(*p) - mean).powi(2)).sum::<f64>();
-        let product = ports
-            .windows(2)
-            .map(|w| (f64::from(w[0]) - mean) * (f64::from(w[1]) - mean))
-            .sum::<f64>();
-        let sd = (square / n).sqrt();
-        let steps: Vec<u16> = ports.windows(2).map(|w| w[1].wrapping_sub(w[0])).collect();
+        let sequence = Sequence::of(&self.ports);
+        let sd = sequence.sd;
         Randomness {
-            n: ports.len(),
+            n: self.ports.len(),
             failures: self.failures,
-            distinct: ports.iter().collect::<BTreeSet<_>>().len(),
+            distinct: sequence.distinct,
             sd,
             bits: if sd > 0.0 {
                 (sd * 12f64.sqrt()).log2().max(0.0)
             } else {
                 0.0
             },
-            mode_share: real(mode(&steps)) / real(steps.len()),
-            cluster_share: real(cluster(&steps)) / real(steps.len()),
-            lag1: if square > 0.0 { product / square } else { 1.0 },
-            longest_run: ports.chunk_by(|a, b| a == b).map(<[u16]>::len).max().unwrap_or(0),
-            lowest: ports.iter().min().copied().unwrap_or(0),
-            highest: ports.iter().max().copied().unwrap_or(0),
+            mode_share: sequence.mode_share,
+            cluster_share: sequence.cluster_share,
+            lag1: sequence.lag1,
+            longest_run: sequence.longest_run,
+            lowest: sequence.sorted.first().copied().unwrap_or(0),
+            highest: sequence.sorted.last().copied().unwrap_or(0),
         }
     }
 }
@@ -159,14 +160,14 @@ impl Randomness {
     /// The broken tests, none for a good resolver.
     #[must_use]
     pub fn flaws(&self) -> Vec<Flaw> {
-        let n = real(self.n);
+        let limits = Limits::of_ports(self.n);
         [
-            (Flaw::NarrowSpread, self.bits < 10.0),
-            (Flaw::FewDistinct, self.n - self.distinct > most_reused(n)),
-            (Flaw::ConstantStep, self.mode_share >= (4.0 / n).max(0.05)),
-            (Flaw::ClusteredStep, self.cluster_share >= (8.0 / n).max(0.08)),
-            (Flaw::Correlated, self.lag1.abs() >= 4.0 / n.sqrt()),
-            (Flaw::Repeats, self.longest_run > 2),
+            (Flaw::NarrowSpread, self.bits < NARROW_BITS),
+            (Flaw::FewDistinct, self.n - self.distinct > limits.reused),
+            (Flaw::ConstantStep, self.mode_share >= limits.same_step),
+            (Flaw::ClusteredStep, self.cluster_share >= limits.near_step),
+            (Flaw::Correlated, self.lag1.abs() >= limits.lag1),
+            (Flaw::Repeats, self.longest_run > limits.run),
         ]
         .into_iter()
         .filter_map(|(flaw, broken)| broken.then_some(flaw))
@@ -176,7 +177,7 @@ impl Randomness {
     /// The verdict over all tests.
     #[must_use]
     pub fn spread(&self) -> Spread {
-        match (self.flaws().is_empty(), self.bits >= 13.75) {
+        match (self.flaws().is_empty(), self.bits >= GREAT_BITS) {
             (false, _) => Spread::Poor,
             (true, false) => Spread::Good,
             (true, true) => Spread::Great,
@@ -189,7 +190,7 @@ impl Randomness {
         match flaw {
             Flaw::NarrowSpread => {
                 format!(
-                    "ports {} to {} spread over {:.1} bits, 10 are needed",
+                    "ports {} to {} spread over {:.1} bits, {NARROW_BITS} are needed",
                     self.lowest, self.highest, self.bits
                 )
             }
@@ -219,36 +220,6 @@ pub fn compare(inside: &Randomness, outside: &Randomness) -> Passage {
     }
 }
 
-/// Largest number of reused ports that chance explains: a Poisson tail of at most 3 in 10,000.
-fn most_reused(n: f64) -> usize {
-    let expected = n * (n - 1.0) / 2.0 / HONEST_RANGE;
-    let (mut term, mut sum, mut k) = ((-expected).exp(), (-expected).exp(), 0u32);
-    while 1.0 - sum > 3e-4 && f64::from(k) < n {
-        k += 1;
-        term *= expected / f64::from(k);
-        sum += term;
-    }
-    k as usize
-}
-
-fn mode(steps: &[u16]) -> usize {
-    let mut counts = BTreeMap::new();
-    for step in steps {
-        *counts.entry(step).or_insert(0usize) += 1;
-    }
-    counts.into_values().max().unwrap_or(0)
-}
-
-fn cluster(steps: &[u16]) -> usize {
-    let within = |from: &u16| {
-        steps
-            .iter()
-            .filter(|s| u32::from(s.wrapping_sub(*from)) < STEP_WINDOW)
-            .count()
-    };
-    steps.iter().map(within).max().unwrap_or(0)
-}
-
 fn real(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -257,88 +228,85 @@ fn real(count: usize) -> f64 {
 mod tests {
     use super::*;
 
-    struct Mix(u64);
-    impl Mix {
-        fn below(&mut self, bound: u64) -> u16 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            u16::try_from((z ^ (z >> 31)) % bound).unwrap()
-        }
-    }
+    type Spoil = fn(&mut Randomness);
 
-    fn judge(port: impl FnMut(u16) -> u16) -> Randomness {
-        Sample::new(&(0..256).map(port).collect::<Vec<_>>(), 0)
-            .unwrap()
-            .randomness()
+    /// Numbers without a flaw, to be spoiled one at a time.
+    const GOOD: Randomness = Randomness {
+        n: 256,
+        failures: 0,
+        distinct: 250,
+        sd: 8150.0,
+        bits: 14.8,
+        mode_share: 0.049,
+        cluster_share: 0.079,
+        lag1: -0.249,
+        longest_run: 2,
+        lowest: 32_768,
+        highest: 60_999,
+    };
+
+    #[test]
+    fn each_limit_accuses_from_its_very_value_on() {
+        assert_eq!((GOOD.flaws(), GOOD.spread()), (vec![], Spread::Great));
+        let spoiled = |spoil: Spoil| {
+            let mut seen = GOOD;
+            spoil(&mut seen);
+            (seen.flaws(), seen.spread())
+        };
+        let broken: [(Spoil, Flaw); 7] = [
+            (|r| r.bits = 9.99, Flaw::NarrowSpread),
+            (|r| r.distinct = 249, Flaw::FewDistinct),
+            (|r| r.mode_share = 0.05, Flaw::ConstantStep),
+            (|r| r.cluster_share = 0.08, Flaw::ClusteredStep),
+            (|r| r.lag1 = -0.25, Flaw::Correlated),
+            (|r| r.lag1 = 0.25, Flaw::Correlated),
+            (|r| r.longest_run = 3, Flaw::Repeats),
+        ];
+        for (spoil, flaw) in broken {
+            assert_eq!(spoiled(spoil), (vec![flaw], Spread::Poor));
+        }
+        assert_eq!(spoiled(|r| r.bits = 13.74), (vec![], Spread::Good));
+        assert_eq!(spoiled(|r| r.bits = 13.75), (vec![], Spread::Great));
     }
 
     #[test]
-    fn honest_ranges_are_accused_less_than_once_in_a_thousand() {
-        let mut mix = Mix(1);
-        for (low, size) in [(32_768, 28_232), (1024, 64_512)] {
-            let alarms = (0..4000)
-                .filter(|_| judge(|_| low + mix.below(size)).spread() != Spread::Great)
-                .count();
-            assert!(alarms <= 4, "{alarms} of 4000 from {low}");
-        }
-    }
-
-    #[test]
-    fn bad_sources_break_the_test_meant_for_them() {
-        let mut mix = Mix(2);
-        let pool: Vec<u16> = (0..100).map(|_| 32_768 + mix.below(28_232)).collect();
+    fn the_numbers_of_a_counter_are_told() {
+        let ports: Vec<u16> = (0..64).map(|i| 40_000 + i).collect();
+        let counter = Sample::new(&ports, 3).unwrap().randomness();
+        assert_eq!((counter.n, counter.failures, counter.distinct), (64, 3, 64));
+        assert_eq!((counter.lowest, counter.highest), (40_000, 40_063));
+        // The standard deviation of 64 neighbours is √((64² − 1) / 12), so the bits are nearly log2(64).
+        assert!(
+            (counter.sd - 18.473).abs() < 1e-3 && (counter.bits - 6.0).abs() < 1e-3,
+            "{counter:?}"
+        );
         assert_eq!(
-            judge(|_| pool[usize::from(mix.below(100))]).flaws(),
-            [Flaw::FewDistinct]
+            counter.flaws(),
+            [
+                Flaw::NarrowSpread,
+                Flaw::ConstantStep,
+                Flaw::ClusteredStep,
+                Flaw::Correlated
+            ]
         );
-        assert!(
-            judge(|_| pool[usize::from(mix.below(20))])
-                .flaws()
-                .contains(&Flaw::FewDistinct)
+        assert_eq!(
+            counter.sentence(Flaw::NarrowSpread),
+            "ports 40000 to 40063 spread over 6.0 bits, 10 are needed"
         );
-        assert!(judge(|_| 5353).flaws().contains(&Flaw::Repeats));
-        assert!(
-            judge(|_| 40_000 + mix.below(64))
-                .flaws()
-                .contains(&Flaw::NarrowSpread)
-        );
-        assert!(
-            judge(|_| 40_000 + mix.below(240))
-                .flaws()
-                .contains(&Flaw::NarrowSpread)
-        );
-        assert!(judge(|i| 40_000 + i).flaws().contains(&Flaw::ConstantStep));
-        assert!(
-            judge(|i| i.wrapping_mul(25_717))
-                .flaws()
-                .contains(&Flaw::ConstantStep)
-        );
-        assert_ne!(judge(|_| 40_000 + mix.below(1024)).spread(), Spread::Great);
-        let mut at = 20_000;
-        let slow = judge(|_| {
-            at += 1 + mix.below(40);
-            at
-        });
-        assert!(slow.flaws().contains(&Flaw::Correlated));
-        let mut at = 0u16;
-        let jitter = judge(|_| {
-            at = at.wrapping_add(25_717 + mix.below(200));
-            at
-        });
-        assert!(jitter.flaws().contains(&Flaw::ClusteredStep));
-    }
-
-    #[test]
-    fn a_nat_that_narrows_is_told_from_one_that_keeps() {
-        let mut mix = Mix(3);
-        let inside = judge(|_| 32_768 + mix.below(28_232));
-        assert_eq!(compare(&inside, &inside), Passage::Preserved);
-        assert_eq!(compare(&inside, &judge(|i| 40_000 + i)), Passage::Undone);
         assert_eq!(
             Sample::new(&[1; 63], 9),
             Err(Inconclusive { got: 63, failures: 9 })
         );
+    }
+
+    #[test]
+    fn a_nat_that_narrows_is_told_from_one_that_keeps() {
+        let narrower = |bits| Randomness { bits, ..GOOD };
+        let bad = Randomness { distinct: 65, ..GOOD };
+        assert_eq!(compare(&GOOD, &GOOD), Passage::Preserved);
+        assert_eq!(compare(&GOOD, &narrower(12.81)), Passage::Preserved);
+        assert_eq!(compare(&GOOD, &narrower(12.79)), Passage::Undone);
+        assert_eq!(compare(&GOOD, &bad), Passage::Undone);
+        assert_eq!(compare(&bad, &GOOD), Passage::BadInside);
     }
 }

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: builds what is measured as it is shipped, brings up an API server of its own, and lets the
 //! measuring program (`e2e/bench`) do the rest. It runs beside a rig without touching it.
 
+mod ports;
+
 use std::fs;
 use std::process::Command;
 
@@ -22,11 +24,16 @@ pub(crate) struct Options {
     /// Instead, what a change takes up to the last pod, on the rig that is up, with the chart and one policy in it
     #[arg(long)]
     on_rig: bool,
+    /// Instead, how often the rule for source ports accuses honest sources and finds bad ones, simulated
+    #[arg(long, conflicts_with_all = ["quick", "on_rig"])]
+    ports: bool,
 }
 
 /// Measures and writes the report.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if options.on_rig {
+    if options.ports {
+        ports::run()
+    } else if options.on_rig {
         on_rig()
     } else {
         bare(options.quick)
