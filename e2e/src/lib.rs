@@ -15,6 +15,7 @@ pub mod outside;
 pub mod place;
 pub mod platform;
 pub mod policy;
+pub mod ports;
 pub mod process;
 pub mod rig;
 pub mod scenario;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, LogParams};
 use serde_json::Value;
@@ -27,8 +27,10 @@ pub const READY: Duration = Duration::from_secs(240);
 /// How long it may take until a round of probes has seen a change: the interval of the tests' policies, twice.
 pub const SEEN: Duration = Duration::from_secs(90);
 
-/// Tests change cluster DNS, so only one may run.
-static CLUSTER: Mutex<()> = Mutex::new(());
+/// Tests change cluster DNS, so only one may run. The value counts the failures in a row up to now.
+static CLUSTER: Mutex<u32> = Mutex::new(0);
+/// After so many failures in a row the cluster is not what it was: more would take minutes each and tell the same.
+const GIVEN_UP: u32 = 4;
 
 /// A test while it runs.
 pub struct Scenario {
@@ -57,7 +59,17 @@ pub enum From {
 /// # Errors
 /// As the test fails, or if it could not begin.
 pub fn run(from: From, test: impl AsyncFnOnce(&mut Scenario) -> Result<()>) -> Result<()> {
-    let _alone = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut failures = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    ensure!(
+        *failures < GIVEN_UP,
+        "not begun: the {GIVEN_UP} tests before this one failed; the first of them tells most"
+    );
+    let outcome = run_alone(from, test);
+    *failures = if outcome.is_ok() { 0 } else { *failures + 1 };
+    outcome
+}
+
+fn run_alone(from: From, test: impl AsyncFnOnce(&mut Scenario) -> Result<()>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,8 +1,9 @@
-//! `DNS-02`: answers stay within the policy's size over UDP.
+//! `DNS-02`: answers and questions stay within the policy's size over UDP.
 //!
 //! Measured as bytes of the message on the wire: the EDNS size in an answer tells what a server accepts, not what it
 //! sends. A client that offers 4096 must get no more than the policy allows, one without EDNS no more than 512 (RFC
-//! 1035, 4.2.1); what does not fit must say so (TC) and be complete over TCP (RFC 7766).
+//! 1035, 4.2.1); what does not fit must say so (TC) and be complete over TCP (RFC 7766). Towards other servers it is
+//! the size offered that counts, as a probe zone hears it: what is offered may come.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ pub const CONTROL: Control = Control {
     level: Level::Recommended,
     enforced_by: "`bufsize` with the policy's number in every server block",
     proven_by: "the size in bytes of a big answer at every pod, for clients that offer 4096 bytes and for clients \
-                without EDNS, and the whole of it over TCP",
+                without EDNS, and the whole of it over TCP; and the size that every pod offers a probe zone",
     remedy: "Enforce the policy's `udp.maxMessageBytes`; where only some names are too big, a server block lacks \
              `bufsize`.",
 };
@@ -65,24 +66,63 @@ pub fn judge(dossier: &Dossier) -> Judgement {
         }
     }
 
+    let offered = judge_offers(&mut ledger, dossier, &joined, max);
+
     let expected = format!(
         "at most {max} bytes over UDP for a client that offers 4096, at most {WITHOUT_EDNS} for one without EDNS; what \
-         is bigger is marked as truncated and complete over TCP"
+         is bigger is marked as truncated and complete over TCP; towards other servers no more is offered"
     );
     let well = format!(
-        "at {} no answer over UDP has more than {largest} bytes; the big one has {} bytes over TCP",
+        "at {} no answer over UDP has more than {largest} bytes; the big one has {} bytes over TCP; {}",
         counted(dossier.pods.len(), "pod"),
         whole
             .values()
             .map(|answer| answer.answer_bytes)
             .min()
             .unwrap_or_default(),
+        match offered {
+            Some(bytes) => format!("at most {bytes} bytes are offered to the probe zone"),
+            None => "what is offered to other servers was not heard".to_owned(),
+        }
     );
     ledger.close(
         &expected,
         &well,
         "No answer is big enough to be cut into fragments.",
     )
+}
+
+/// Judges what the pods offer a probe zone, where one heard them, and returns the most; none where no EDNS came.
+///
+/// Whether it is heard at all is for `DNS-03`, which says what is missing.
+fn judge_offers(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>], max: u16) -> Option<u16> {
+    let mut most = None;
+    for step in joined.iter().filter(|step| step.purpose.aim == Aim::Ports) {
+        let heard = dossier.heard.get(&step.probe.id);
+        let offers = heard
+            .iter()
+            .flat_map(|heard| &heard.askers)
+            .filter_map(|asker| asker.largest_offer);
+        let Some(offered) = offers.max() else {
+            continue;
+        };
+        most = most.max(Some(offered));
+        let index = step.seen.first().map(|(index, _)| *index);
+        if offered > max {
+            ledger.fail(
+                format!("{} offers {offered} bytes to other servers where {max} are allowed", step.purpose.place),
+                format!(
+                    "It passes on what its client offers: a server block lacks `bufsize {max}`. With `mode: Enforce` the \
+                     policy writes it into configmap {}/{}.",
+                    dossier.target.namespace, dossier.target.config_map
+                ),
+                index,
+            );
+        } else if let Some(index) = index {
+            ledger.good(index);
+        }
+    }
+    most
 }
 
 /// The complete answers over TCP, by address.
@@ -312,6 +352,30 @@ mod tests {
                 verdict.observed
             );
         }
+    }
+
+    #[test]
+    fn what_is_offered_to_other_servers_counts_too() {
+        let mut dossier = holding();
+        let well = judge(&dossier).verdict;
+        assert!(
+            well.observed.contains("at most 1232 bytes are offered"),
+            "{}",
+            well.observed
+        );
+        let last = dossier.heard.values_mut().last().unwrap();
+        last.askers[0].largest_offer = Some(4096);
+        let verdict = judge(&dossier).verdict;
+        assert_eq!(verdict.state, ControlState::Fail);
+        assert!(
+            verdict.observed.contains("coredns-b offers 4096 bytes"),
+            "{}",
+            verdict.observed
+        );
+        dossier.heard.clear();
+        let unheard = judge(&dossier).verdict;
+        assert_eq!(unheard.state, ControlState::Pass);
+        assert!(unheard.observed.contains("was not heard"), "{}", unheard.observed);
     }
 
     #[test]

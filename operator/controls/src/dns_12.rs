@@ -50,7 +50,7 @@ pub fn judge(dossier: &Dossier) -> Judgement {
         match dossier.version_of(pod) {
             None => ledger.doubt(
                 format!("pod {} does not tell its version", pod.label),
-                open_metrics(dossier),
+                dossier.open_metrics(),
                 None,
             ),
             Some((version, source)) => judge_version(&mut ledger, dossier, &pod.label, &version, source),
@@ -110,17 +110,10 @@ fn judge_version(
         Some(index) => ledger.good(index),
         None => ledger.doubt(
             format!("the image of pod {pod} is tagged {version}, but the process does not say what it is"),
-            open_metrics(dossier),
+            dossier.open_metrics(),
             None,
         ),
     }
-}
-
-fn open_metrics(dossier: &Dossier) -> String {
-    format!(
-        "Add `prometheus :9153` to a server block (`kubectl -n {} edit configmap {}`) and let the prober reach that port.",
-        dossier.target.namespace, dossier.target.config_map
-    )
 }
 
 /// The numbers of a version, so that 1.14.10 comes after 1.14.9.

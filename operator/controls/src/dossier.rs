@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tsutsumi_model::{
-    ControlId, Endpoint, Exposure, MetricName, Observation, Probe, Saw, Transport, Vantage,
+    ControlId, Endpoint, Exposure, Heard, MetricName, Observation, Probe, Saw, Transport, Vantage,
 };
 
 use crate::round::{Aim, Place, Purpose, Step};
@@ -29,6 +29,8 @@ pub struct Asked {
     pub udp_max_bytes: Option<u16>,
     /// ANY is to be answered without records.
     pub any_empty: bool,
+    /// Every question to an upstream is to leave from a port of its own.
+    pub random_ports: bool,
 }
 
 /// The workload that serves cluster DNS, as commands name it.
@@ -119,6 +121,10 @@ pub struct Dossier {
     pub inside: Availability,
     /// Whether there is a prober outside.
     pub outside: Availability,
+    /// Whether there is a probe zone that the pods are led to and that tells what it heard.
+    pub zone: Availability,
+    /// The address at which resolvers ask the probe zone, as their metrics name it.
+    pub zone_server: Option<Endpoint>,
     /// Controls for which this platform has no lever, with the platform's own setting.
     pub unsupported: BTreeMap<ControlId, String>,
     /// What is known of the versions that run.
@@ -127,6 +133,8 @@ pub struct Dossier {
     pub steps: Vec<Step>,
     /// What they saw.
     pub observations: Vec<Observation>,
+    /// What the probe zone heard of a series, by the number of its probe.
+    pub heard: BTreeMap<u32, Heard>,
 }
 
 impl Dossier {
@@ -162,6 +170,15 @@ impl Dossier {
             .filter_map(|pod| self.version_of(pod))
             .map(|(version, _)| version)
             .collect()
+    }
+
+    /// What to do where a pod shows no metrics.
+    pub(crate) fn open_metrics(&self) -> String {
+        format!(
+            "Add `prometheus :9153` to a server block (`kubectl -n {} edit configmap {}`) and let the prober reach that \
+             port.",
+            self.target.namespace, self.target.config_map
+        )
     }
 
     /// What is known of a version.

@@ -255,7 +255,7 @@ fn join(sentences: &BTreeSet<String>) -> String {
 }
 
 /// The text as a sentence of its own.
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim_end_matches('.');
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {

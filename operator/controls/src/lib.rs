@@ -7,6 +7,7 @@
 pub mod catalogue;
 pub mod dns_01;
 pub mod dns_02;
+pub mod dns_03;
 pub mod dns_09;
 pub mod dns_12;
 pub mod dossier;

@@ -42,8 +42,14 @@ pub enum Aim {
     SizeOverTcp,
     /// Type ANY from a client that is served.
     InsideAny,
-    /// The pod's metrics.
+    /// The pod's metrics, before the series.
     Metrics,
+    /// A series for names of the probe zone, which hears from which ports it is asked.
+    Ports,
+    /// A series for forwarded names that nobody asked for before, which the pod counts by the socket they left from.
+    Upstreams,
+    /// The pod's metrics, after the series.
+    MetricsAfter,
 }
 
 impl Aim {
@@ -60,7 +66,10 @@ impl Aim {
             | Self::SizeWithoutEdns
             | Self::SizeOverTcp
             | Self::InsideAny
-            | Self::Metrics => Vantage::Inside,
+            | Self::Metrics
+            | Self::Ports
+            | Self::Upstreams
+            | Self::MetricsAfter => Vantage::Inside,
         }
     }
 }
@@ -83,6 +92,9 @@ impl fmt::Display for Aim {
             Self::SizeWithoutEdns => "the big answer without EDNS",
             Self::SizeOverTcp => "the big answer",
             Self::Metrics => "the metrics",
+            Self::Ports => "the series for the probe zone",
+            Self::Upstreams => "the series for upstreams",
+            Self::MetricsAfter => "the metrics after the series",
         })
     }
 }
@@ -118,7 +130,7 @@ pub struct Purpose {
 pub type Step = (Purpose, Probe);
 
 /// A whole round of probes, in the order in which to make them: `warm`, then `outside` while the cache is warm, then
-/// `inside`.
+/// `inside`, then `series`, and `after` when all of those are over.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Round {
     /// From inside, before anything else.
@@ -127,11 +139,16 @@ pub struct Round {
     pub outside: Vec<Step>,
     /// From inside, at any time.
     pub inside: Vec<Step>,
+    /// Series from inside, which take seconds.
+    pub series: Vec<Step>,
+    /// From inside, once the series are over.
+    pub after: Vec<Step>,
 }
 
 impl Round {
     /// Every step, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.warm.iter().chain(&self.outside).chain(&self.inside)
+        let early = self.warm.iter().chain(&self.outside).chain(&self.inside);
+        early.chain(&self.series).chain(&self.after)
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tsutsumi_model::{
-    Ask, ClientAddress, DnsAnswer, DnsQuestion, Endpoint, Exposure, Failure, MetricName, MetricSample,
-    Observation, Probe, QueryClass, QueryType, Rcode, Saw, Transport, Vantage,
+    Ask, Asker, ClientAddress, DnsAnswer, DnsQuestion, Endpoint, Exposure, Failure, Heard, MetricName,
+    MetricSample, Observation, Probe, QueryClass, QueryType, Rcode, Saw, Series, Tally, Transport, Vantage,
 };
 
 use crate::{
@@ -14,6 +14,8 @@ use crate::{
 pub(crate) const PODS: [&str; 2] = ["kube-system/coredns-a", "kube-system/coredns-b"];
 pub(crate) const SERVICE: &str = "Service kube-system/dns-nodeport";
 pub(crate) const VERSION: &str = "1.14.7";
+pub(crate) const ZONE: &str = "10.96.0.53:53";
+pub(crate) const UPSTREAM: &str = "192.0.2.53:53";
 
 /// Two pods, one exposure, everything as it should be.
 pub(crate) fn holding() -> Dossier {
@@ -22,6 +24,7 @@ pub(crate) fn holding() -> Dossier {
             clients: Some(Others::Refuse),
             udp_max_bytes: Some(1232),
             any_empty: true,
+            random_ports: true,
         },
         target: Target {
             namespace: "kube-system".into(),
@@ -50,6 +53,8 @@ pub(crate) fn holding() -> Dossier {
         }],
         inside: Availability::Present,
         outside: Availability::Present,
+        zone: Availability::Present,
+        zone_server: Some(endpoint(ZONE)),
         unsupported: BTreeMap::new(),
         versions: vec![KnownVersion {
             running: VERSION.into(),
@@ -58,9 +63,13 @@ pub(crate) fn holding() -> Dossier {
         }],
         steps: vec![],
         observations: vec![],
+        heard: BTreeMap::new(),
     };
     dossier.steps = steps(&dossier);
     dossier.observations = dossier.steps.iter().map(well).collect();
+    dossier.heard = ids(&dossier, Aim::Ports)
+        .map(|id| (id, heard(mixed(256))))
+        .collect();
     dossier
 }
 
@@ -127,18 +136,26 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
             )
         })
         .collect();
-    for (pod, id) in dossier.pods.iter().zip(1000..) {
-        let purpose = Purpose {
-            aim: Aim::Metrics,
-            place: Place::Pod(pod.label.clone()),
-        };
-        steps.push((
-            purpose,
-            Probe {
-                id,
-                ask: Ask::Metrics(endpoint("10.0.0.1:9153")),
-            },
-        ));
+    let metrics = || Ask::Metrics(endpoint("10.0.0.1:9153"));
+    let series = || {
+        Ask::Series(Series {
+            server: endpoint("10.0.0.1:53"),
+            names: vec![],
+            per_second: std::num::NonZeroU16::MIN,
+        })
+    };
+    let mut id = 1000;
+    for pod in &dossier.pods {
+        for (aim, ask) in [
+            (Aim::Metrics, metrics()),
+            (Aim::Ports, series()),
+            (Aim::Upstreams, series()),
+            (Aim::MetricsAfter, metrics()),
+        ] {
+            let place = Place::Pod(pod.label.clone());
+            steps.push((Purpose { aim, place }, Probe { id, ask }));
+            id += 1;
+        }
     }
     steps
 }
@@ -155,7 +172,10 @@ fn outside() -> [Aim; 4] {
 /// What a step sees where all is well.
 pub(crate) fn well((purpose, probe): &Step) -> Observation {
     let saw = match purpose.aim {
-        Aim::Metrics => version(VERSION),
+        Aim::Metrics => counts(0, 100),
+        Aim::MetricsAfter => counts(0, 132),
+        Aim::Ports => tally(256, 0),
+        Aim::Upstreams => tally(0, 32),
         Aim::SizeWith4096 => answer(Rcode::NOERROR, 60, 1200, true),
         Aim::SizeWithoutEdns => answer(Rcode::NOERROR, 25, 500, true),
         Aim::SizeOverTcp => answer(Rcode::NOERROR, 120, 3000, false),
@@ -189,6 +209,77 @@ pub(crate) fn version(version: &str) -> Saw {
         labels: [("version".to_owned(), version.to_owned())].into(),
         value: 1.0,
     }])
+}
+
+/// The version, and how many questions to the upstream left from used and from fresh sockets.
+pub(crate) fn counts(used: u32, fresh: u32) -> Saw {
+    counts_over("udp", used, fresh)
+}
+
+pub(crate) fn counts_over(proto: &str, used: u32, fresh: u32) -> Saw {
+    let Saw::Metrics(mut samples) = version(VERSION) else {
+        unreachable!()
+    };
+    for (name, value) in [
+        (MetricName::CorednsProxyConnCacheHitsTotal, used),
+        (MetricName::CorednsProxyConnCacheMissesTotal, fresh),
+    ] {
+        samples.push(MetricSample {
+            name,
+            labels: [("to", UPSTREAM), ("proto", proto)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            value: value.into(),
+        });
+    }
+    Saw::Metrics(samples)
+}
+
+/// What came back of a series.
+pub(crate) fn tally(answered: u16, denied: u16) -> Saw {
+    let answers = [(Rcode::NOERROR, answered), (Rcode::NXDOMAIN, denied)];
+    Saw::Series(Tally {
+        answers: answers.into_iter().filter(|(_, count)| *count > 0).collect(),
+        ..Tally::default()
+    })
+}
+
+/// One address that asked from these ports.
+pub(crate) fn heard(ports: Vec<u16>) -> Heard {
+    Heard {
+        zone: Vantage::Inside,
+        askers: vec![Asker {
+            address: "10.0.0.1".parse().unwrap(),
+            ids: cubes(ports.len(), 65_519),
+            ports,
+            largest_offer: Some(1232),
+            mixed_case: 0,
+            over_tcp: 0,
+        }],
+        forgotten: 0,
+    }
+}
+
+/// Ports that nobody guesses.
+pub(crate) fn mixed(count: usize) -> Vec<u16> {
+    cubes(count, 27_239)
+        .into_iter()
+        .map(|cube| 32_768 + cube)
+        .collect()
+}
+
+/// Cubes modulo a prime of this kind (2 mod 3) differ, and mix well enough for every test.
+fn cubes(count: usize, prime: u32) -> Vec<u16> {
+    let cube = |n: u32| u16::try_from(n.pow(3) % prime).unwrap();
+    (100..).take(count).map(cube).collect()
+}
+
+/// The numbers of the steps with this aim.
+pub(crate) fn ids(dossier: &Dossier, aim: Aim) -> impl Iterator<Item = u32> + use<'_> {
+    let steps = dossier.steps.iter();
+    steps
+        .filter(move |(purpose, _)| purpose.aim == aim)
+        .map(|(_, probe)| probe.id)
 }
 
 /// Changes what the steps with this aim saw: all, or those at one place.

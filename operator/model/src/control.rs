@@ -14,6 +14,9 @@ pub enum ControlId {
     /// Answers stay within 1,232 bytes over UDP.
     #[serde(rename = "DNS-02")]
     Dns02,
+    /// Source ports cannot be guessed at the resolver.
+    #[serde(rename = "DNS-03")]
+    Dns03,
     /// No amplification.
     #[serde(rename = "DNS-09")]
     Dns09,
@@ -24,7 +27,7 @@ pub enum ControlId {
 
 impl ControlId {
     /// Every control, in the order of the catalogue.
-    pub const ALL: [Self; 4] = [Self::Dns01, Self::Dns02, Self::Dns09, Self::Dns12];
+    pub const ALL: [Self; 5] = [Self::Dns01, Self::Dns02, Self::Dns03, Self::Dns09, Self::Dns12];
 
     /// The id as it stands in reports, for example `DNS-01`.
     #[must_use]
@@ -32,6 +35,7 @@ impl ControlId {
         match self {
             Self::Dns01 => "DNS-01",
             Self::Dns02 => "DNS-02",
+            Self::Dns03 => "DNS-03",
             Self::Dns09 => "DNS-09",
             Self::Dns12 => "DNS-12",
         }
@@ -57,7 +61,7 @@ impl FromStr for ControlId {
 
 /// The text names no control of the catalogue.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a control; the catalogue has DNS-01, DNS-02, DNS-09 and DNS-12")]
+#[error("`{0}` is not a control; the catalogue has DNS-01, DNS-02, DNS-03, DNS-09 and DNS-12")]
 pub struct UnknownControl(pub String);
 
 /// What a control's evaluation came to. Nothing that was not tested is ever `Pass`.

@@ -113,16 +113,22 @@ pub enum MetricName {
     CorednsReloadVersionInfo,
     /// Refusals by `acl`.
     CorednsAclBlockedRequestsTotal,
+    /// Questions to an upstream that left from a connection or socket used before; labels `to` and `proto`.
+    CorednsProxyConnCacheHitsTotal,
+    /// Questions to an upstream that left from a fresh one.
+    CorednsProxyConnCacheMissesTotal,
 }
 
 impl MetricName {
     /// The whole set.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::CorednsBuildInfo,
         Self::CorednsPluginEnabled,
         Self::CorednsReloadFailedTotal,
         Self::CorednsReloadVersionInfo,
         Self::CorednsAclBlockedRequestsTotal,
+        Self::CorednsProxyConnCacheHitsTotal,
+        Self::CorednsProxyConnCacheMissesTotal,
     ];
 
     /// The name in the exposition format.
@@ -134,6 +140,8 @@ impl MetricName {
             Self::CorednsReloadFailedTotal => "coredns_reload_failed_total",
             Self::CorednsReloadVersionInfo => "coredns_reload_version_info",
             Self::CorednsAclBlockedRequestsTotal => "coredns_acl_blocked_requests_total",
+            Self::CorednsProxyConnCacheHitsTotal => "coredns_proxy_conn_cache_hits_total",
+            Self::CorednsProxyConnCacheMissesTotal => "coredns_proxy_conn_cache_misses_total",
         }
     }
 }

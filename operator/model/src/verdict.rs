@@ -1,9 +1,11 @@
 //! The outcome of one control, with everything a reader needs to judge it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ControlId, ControlState, Observation, Vantage};
+use crate::{ControlId, ControlState, Heard, Observation, Vantage};
 
 /// What one evaluation of one control came to.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -35,4 +37,7 @@ pub struct Evidence {
     pub verdict: Verdict,
     /// The observations that decided it.
     pub observations: Vec<Observation>,
+    /// What a probe zone heard of them, by the number of the probe.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heard: BTreeMap<u32, Heard>,
 }

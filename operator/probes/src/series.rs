@@ -11,8 +11,8 @@ use tsutsumi_model::{
 
 use crate::{dns, egress::Egress};
 
-/// What every question offers over EDNS, in bytes.
-const OFFERED: u16 = 1232;
+/// What every question offers over EDNS, in bytes: more than a resolver should pass on.
+const OFFERED: u16 = 4096;
 
 /// Asks the whole series.
 pub(crate) async fn ask(series: &Series, egress: &Egress) -> Tally {

@@ -51,6 +51,11 @@ use crate::values::{Cidr, Period};
         json_path = ".status.controls[?(@.id==\"DNS-02\")].state"
     ),
     printcolumn(
+        name = "DNS-03",
+        type_ = "string",
+        json_path = ".status.controls[?(@.id==\"DNS-03\")].state"
+    ),
+    printcolumn(
         name = "DNS-09",
         type_ = "string",
         json_path = ".status.controls[?(@.id==\"DNS-09\")].state"

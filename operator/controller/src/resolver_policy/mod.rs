@@ -19,10 +19,12 @@ mod optional;
 mod pools;
 mod publish;
 mod refusals;
+mod request;
 mod routes;
 mod tell;
 mod vantage;
 mod verify;
+mod zone;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -59,6 +61,7 @@ use self::{
     observe::{Caches, Scope},
     vantage::Vantages,
     verify::Verifier,
+    zone::Zone,
 };
 use crate::runtime::{
     controller::RunContext, diagnostics::Diagnostics, events::Events, lease::Leadership, logging::Chain,
@@ -109,7 +112,13 @@ pub(crate) async fn run(run: RunContext) {
         &scope.own_namespace,
         run.args.prober_port,
         run.args.outside_vantages.clone(),
+        run.tls.clone(),
+    );
+    let zone = Zone::new(
+        scope.probe_zone.clone(),
+        &scope.own_namespace,
         run.tls,
+        run.mark_keys,
     );
     let caches = Caches::start(&run.client, &scope, &trigger).await;
     let policies: Api<DeserializeGuard<ResolverPolicy>> = Api::all(run.client.clone());
@@ -125,6 +134,7 @@ pub(crate) async fn run(run: RunContext) {
         canary_service_account: run.args.canary_service_account.clone(),
         verifier: Verifier::new(
             vantages.clone(),
+            zone,
             caches.clone(),
             run.metrics.clone(),
             trigger.clone(),
@@ -256,7 +266,7 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         Box::pin(take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)),
     )
     .await?;
-    let request = verify::request(ctx, &checked, memory.rollout.as_ref());
+    let request = request::request(ctx, &checked, memory.rollout.as_ref());
     let verified = ctx.verifier.newest(request.as_ref());
     let expiry = verified
         .as_ref()

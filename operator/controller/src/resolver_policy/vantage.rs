@@ -109,20 +109,21 @@ impl Vantages {
 
     /// The ready pods of our prober.
     fn inside(&self, pods: &[Arc<Pod>]) -> Vec<SocketAddr> {
-        let mut addresses: Vec<_> = pods.iter().filter_map(|pod| self.prober_address(pod)).collect();
+        let ready = pods
+            .iter()
+            .filter_map(|pod| address_of(pod, &self.own_namespace, "prober", self.prober_port));
+        let mut addresses: Vec<_> = ready.collect();
         addresses.sort_unstable();
         addresses
     }
+}
 
-    fn prober_address(&self, pod: &Arc<Pod>) -> Option<SocketAddr> {
-        let ours = pod.metadata.namespace.as_deref() == Some(&self.own_namespace);
-        let is = |key: &str, value: &str| pod.label(key) == Some(value);
-        if !ours || !is("app.kubernetes.io/name", "tsutsumi") || !is("app.kubernetes.io/component", "prober")
-        {
-            return None;
-        }
-        let address = *pod.addresses.first()?;
-        pod.ready
-            .then_some(SocketAddr::new(address, self.prober_port.get()))
-    }
+/// Where the part of ours that a ready pod runs listens; none for any other pod.
+pub(super) fn address_of(pod: &Pod, own_namespace: &str, component: &str, port: Port) -> Option<SocketAddr> {
+    let is = |key: &str, value: &str| pod.label(key) == Some(value);
+    let ours = pod.metadata.namespace.as_deref() == Some(own_namespace)
+        && is("app.kubernetes.io/name", "tsutsumi")
+        && is("app.kubernetes.io/component", component);
+    let address = *pod.addresses.first()?;
+    (ours && pod.ready).then_some(SocketAddr::new(address, port.get()))
 }

@@ -3,42 +3,26 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
-use tsutsumi_api::resolver_policy::{Rollout, RolloutState, WorkloadKind};
 use tsutsumi_engine::{
-    platform::Channel,
-    resolver::{Checked, status::Verified},
-    target::Target,
+    resolver::status::Verified,
     verify::{
-        Availability, RoundInput, RoundPod, Step, TargetNames, asked,
+        Availability, Judged, Step,
         evidence::{self, Kept},
-        judge_round, plan_round, zones_of_keys,
+        judge_round, plan_round,
     },
 };
-use tsutsumi_model::{ControlId, Endpoint, MetricName, Observation, Saw, Vantage};
-use tsutsumi_providers::coredns::corefile::Corefile;
+use tsutsumi_model::{MetricName, Observation, Saw, Vantage};
+use tsutsumi_probes::MAX_SERIES;
 
-use super::{Ctx, observe::Caches, refusals::Refusals, vantage::Vantages};
+use super::{observe::Caches, refusals::Refusals, request::Request, vantage::Vantages, zone::Zone};
 use crate::runtime::{logging::Chain, metrics::Metrics};
-
-/// What a policy wants to have verified, and when.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Request {
-    policy: String,
-    input: RoundInput,
-    interval: Duration,
-    validity: Duration,
-    /// The change that is in force; results from before it do not speak of it.
-    epoch: String,
-    /// The live text, as a hash: whoever changed it, what was seen before says little.
-    live: u64,
-}
 
 /// What one round came to.
 #[derive(Clone, Debug)]
@@ -52,9 +36,12 @@ pub(super) struct Round {
 #[derive(Clone)]
 pub(super) struct Verifier {
     vantages: Vantages,
+    zone: Zone,
     caches: Caches,
     metrics: Metrics,
     trigger: tokio::sync::mpsc::Sender<()>,
+    /// One round at a time: each has its rate, and two would have twice of it.
+    turn: Arc<tokio::sync::Mutex<()>>,
     tasks: Arc<Mutex<HashMap<String, Task>>>,
 }
 
@@ -69,89 +56,6 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// The shortest time between two rounds about the same.
 const SOON: Duration = Duration::from_secs(10);
 
-/// What the policy wants to have verified; none without a target.
-pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout>) -> Option<Request> {
-    let target = checked.target.as_ref().ok()?;
-    let spec = &checked.policy.spec;
-    let outside = if !spec.verification.vantages.contains(&Vantage::Outside) {
-        Availability::Missing("add `outside` to spec.verification.vantages".to_owned())
-    } else if ctx.vantages.has_outside() {
-        Availability::Present
-    } else {
-        Availability::Missing(
-            "no outside vantage is configured: run `tsutsumi prober` outside and name it under `vantages` in the \
-             chart's values"
-                .to_owned(),
-        )
-    };
-    let inside = if spec.verification.vantages.contains(&Vantage::Inside) {
-        Availability::Present
-    } else {
-        Availability::Missing("add `inside` to spec.verification.vantages".to_owned())
-    };
-    let kind = match target.workload.kind {
-        WorkloadKind::DaemonSet => "daemonset",
-        WorkloadKind::Deployment => "deployment",
-    };
-    let keys = target
-        .corefile
-        .as_deref()
-        .and_then(|text| Corefile::parse(text).ok());
-    let zones = keys
-        .iter()
-        .flat_map(Corefile::blocks)
-        .flat_map(|block| block.keys().iter())
-        .map(String::as_str);
-    let pods = target.pods.iter().map(|pod| RoundPod {
-        label: format!("{}/{}", target.workload.namespace, pod.name),
-        endpoints: pod.endpoints().collect(),
-        metrics: pod
-            .addresses
-            .first()
-            .zip(pod.metrics_port)
-            .map(|(address, port)| Endpoint {
-                address: *address,
-                port,
-            }),
-        ready: pod.ready,
-        image_version: target.image_version.clone(),
-    });
-    Some(Request {
-        policy: checked.policy.metadata.name.clone()?,
-        input: RoundInput {
-            asked: asked(spec),
-            target: TargetNames {
-                namespace: target.workload.namespace.clone(),
-                workload: format!("{kind}/{}", target.workload.name),
-                config_map: written_to(target),
-            },
-            pods: pods.collect(),
-            exposures: checked.reach.exposures.clone(),
-            cluster_domain: ctx.cluster_domain.clone(),
-            namespace: ctx.scope.own_namespace.clone(),
-            forwarded_name: None,
-            zones: zones_of_keys(zones),
-            inside,
-            outside,
-            unsupported: unsupported(&target.channel),
-        },
-        interval: spec.verification.interval.get(),
-        validity: spec.verification.validity(),
-        epoch: rollout
-            .filter(|rollout| rollout.state == RolloutState::Settled)
-            .map(|rollout| rollout.identity.clone())
-            .unwrap_or_default(),
-        live: hash(target.corefile.as_deref().unwrap_or_default()),
-    })
-}
-
-/// The same for the same text, within one process.
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// How long to wait for the next round about something that has been so for `age`.
 ///
 /// Pods load a text when kubelet and `reload` come to it, up to two minutes after it was written, so a round right after
@@ -160,40 +64,21 @@ fn pause(age: Duration, interval: Duration) -> Duration {
     age.max(SOON).min(interval)
 }
 
-/// The ConfigMap that a person or a policy would change.
-fn written_to(target: &Target) -> String {
-    match &target.channel {
-        Channel::Custom { config_map, .. } => config_map.clone(),
-        Channel::AuditOnly { .. } | Channel::WholeCorefile => target
-            .config_map
-            .as_ref()
-            .map(|source| source.config_map.clone())
-            .unwrap_or_default(),
-    }
-}
-
-/// Where nothing may be written, what cannot be told is beyond the platform's levers; its own setting is named.
-fn unsupported(channel: &Channel) -> BTreeMap<ControlId, String> {
-    match channel {
-        Channel::AuditOnly { reason, advice } => [ControlId::Dns01, ControlId::Dns02, ControlId::Dns09]
-            .map(|control| (control, format!("{reason}; {advice}")))
-            .into(),
-        Channel::Custom { .. } | Channel::WholeCorefile => BTreeMap::new(),
-    }
-}
-
 impl Verifier {
     pub(super) fn new(
         vantages: Vantages,
+        zone: Zone,
         caches: Caches,
         metrics: Metrics,
         trigger: tokio::sync::mpsc::Sender<()>,
     ) -> Self {
         Self {
             vantages,
+            zone,
             caches,
             metrics,
             trigger,
+            turn: Arc::default(),
             tasks: Arc::default(),
         }
     }
@@ -272,10 +157,20 @@ impl Verifier {
 
     /// Asks one round, in order: what warms the caches, then outside while they are warm, then the rest.
     async fn round(&self, request: &Request, refusals: &mut Refusals) -> Option<Round> {
+        let _turn = self.turn.lock().await;
         let mut input = request.input.clone();
         let checked_at = Timestamp::now();
+        let listening = match (self.zone.listen(&self.caches.pods(), checked_at), &input.zone) {
+            (Ok(listening), Availability::Present) => Some(listening),
+            (Err(why), Availability::Present) => {
+                input.zone = Availability::Missing(Chain(&why).to_string());
+                None
+            }
+            (_, Availability::Missing(_)) => None,
+        };
         let nonce = format!("t{:x}", RandomState::new().hash_one(checked_at.as_nanosecond()));
-        let planned = match plan_round(&input, &nonce) {
+        let marks = listening.as_ref().map(|listening| &listening.marks);
+        let planned = match plan_round(&input, &nonce, marks) {
             Ok(planned) => planned,
             Err(error) => {
                 tracing::error!(policy = request.policy, error = %Chain(&error), "a round of probes cannot be planned");
@@ -283,17 +178,30 @@ impl Verifier {
             }
         };
         let mut observations = Vec::new();
-        for (vantage, steps) in [
-            (Vantage::Inside, &planned.warm),
-            (Vantage::Outside, &planned.outside),
-            (Vantage::Inside, &planned.inside),
-        ] {
+        let early = [
+            (Vantage::Inside, &planned.warm[..]),
+            (Vantage::Outside, &planned.outside[..]),
+            (Vantage::Inside, &planned.inside[..]),
+        ];
+        let series = planned
+            .series
+            .chunks(MAX_SERIES)
+            .map(|chunk| (Vantage::Inside, chunk));
+        let after = [(Vantage::Inside, &planned.after[..])];
+        for (vantage, steps) in early.into_iter().chain(series).chain(after) {
             match self.ask(vantage, steps).await {
                 Ok(seen) => observations.extend(seen),
                 Err(why) => match vantage {
                     Vantage::Inside => input.inside = Availability::Missing(why),
                     Vantage::Outside => input.outside = Availability::Missing(why),
                 },
+            }
+        }
+        let mut heard = BTreeMap::new();
+        if let Some(listening) = listening {
+            match listening.heard(&planned.series).await {
+                Ok(told) => heard = told,
+                Err(why) => input.zone = Availability::Missing(Chain(&why).to_string()),
             }
         }
         let valid_until = checked_at + jiff::SignedDuration::try_from(request.validity).unwrap_or_default();
@@ -304,8 +212,8 @@ impl Verifier {
         let version = version(&observations);
         let mut verdicts = Vec::new();
         let mut kept = Vec::new();
-        for (verdict, seen) in judge_round(&input, &planned, observations) {
-            match evidence::keep(verdict.clone(), seen, checked_at, valid_until) {
+        for Judged { verdict, behind } in judge_round(&input, &planned, observations, heard) {
+            match evidence::keep(verdict.clone(), behind, checked_at, valid_until) {
                 Ok(evidence) => {
                     verdicts.push((verdict, evidence.digest.clone()));
                     kept.push(evidence);

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     admin::{self, Admin, Readiness},
     args::ControllerArgs,
-    certificates::{Certificates, ControllerTls},
+    certificates::{Certificates, ControllerTls, MarkKeys},
     client::{self, ClientError},
     diagnostics::Diagnostics,
     events::Events,
@@ -45,8 +45,10 @@ pub(crate) struct RunContext {
     pub(crate) diagnostics: Diagnostics,
     /// What is told to users.
     pub(crate) events: Events,
-    /// Our identity towards probers.
+    /// Our identity towards probers and probe zones.
     pub(crate) tls: ControllerTls,
+    /// What seals the names that a probe zone is asked for.
+    pub(crate) mark_keys: MarkKeys,
     /// What the process waits for before it counts as ready.
     pub(crate) readiness: Readiness,
     /// When to end.
@@ -119,7 +121,7 @@ pub(crate) async fn run(args: ControllerArgs, level: LevelHandle) -> Result<(), 
         diagnostics.clone(),
         faults,
     );
-    let (certificates, tls) = Certificates::new(
+    let (certificates, tls, mark_keys) = Certificates::new(
         client.clone(),
         &args.namespace,
         leadership.clone(),
@@ -139,6 +141,7 @@ pub(crate) async fn run(args: ControllerArgs, level: LevelHandle) -> Result<(), 
         metrics,
         diagnostics,
         tls,
+        mark_keys,
         readiness,
         shutdown: shutdown.clone(),
     };

@@ -8,10 +8,15 @@ use std::{collections::BTreeMap, fmt::Write};
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tsutsumi_model::{ControlId, ControlState, Evidence, Observation, Verdict};
+use tsutsumi_model::{ControlId, ControlState, Evidence, Heard, Observation, Verdict};
 
 /// The most bytes of one piece of evidence. Two for each control stay below the 1 MiB of a ConfigMap.
 pub const MAX_BYTES: usize = 96 * 1024;
+
+/// The name and braces of the map of what was heard.
+const ROOM_FOR_HEARD: usize = 16;
+/// The number of a probe as a key, with its marks.
+const ROOM_FOR_NUMBER: usize = 16;
 
 /// The evidence could not be written down.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +24,15 @@ pub const MAX_BYTES: usize = 96 * 1024;
 pub struct EvidenceError {
     control: ControlId,
     source: serde_json::Error,
+}
+
+/// What a verdict rests on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Behind {
+    /// The observations that decided it.
+    pub observations: Vec<Observation>,
+    /// What a probe zone heard of them, by the number of the probe.
+    pub heard: BTreeMap<u32, Heard>,
 }
 
 /// A piece of evidence as it is kept.
@@ -32,14 +46,14 @@ pub struct Kept {
     pub digest: String,
 }
 
-/// Puts a verdict and its observations into canonical form. Where all of them would be too much, the last ones are left
-/// out; the verdict stays whole.
+/// Puts a verdict and what it rests on into canonical form. Where all of it would be too much, the last observations are
+/// left out, each with what was heard of it; the verdict stays whole.
 ///
 /// # Errors
 /// If a value has no form in JSON, which no value of ours is.
 pub fn keep(
     verdict: Verdict,
-    observations: Vec<Observation>,
+    behind: Behind,
     checked_at: Timestamp,
     valid_until: Timestamp,
 ) -> Result<Kept, EvidenceError> {
@@ -53,15 +67,24 @@ pub fn keep(
         valid_until,
         verdict,
         observations: Vec::new(),
+        heard: BTreeMap::new(),
     };
-    let mut size = canonical(&to_value(&evidence)?).len();
+    let Behind {
+        observations,
+        mut heard,
+    } = behind;
+    let mut size = canonical(&to_value(&evidence)?).len() + ROOM_FOR_HEARD;
     for observation in observations {
-        let value = serde_json::to_value(&observation).map_err(|source| EvidenceError { control, source })?;
-        size += canonical(&value).len() + 1;
+        let id = observation.probe.id;
+        let heard = heard.remove(&id);
+        let value = serde_json::to_value((&observation, &heard))
+            .map_err(|source| EvidenceError { control, source })?;
+        size += canonical(&value).len() + ROOM_FOR_NUMBER;
         if size > MAX_BYTES {
             break;
         }
         evidence.observations.push(observation);
+        evidence.heard.extend(heard.map(|heard| (id, heard)));
     }
     let text = canonical(&to_value(&evidence)?);
     Ok(Kept {
@@ -142,7 +165,7 @@ fn canonical(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::fixture::observation;
+    use crate::verify::fixture::{heard, observation};
 
     fn verdict(state: ControlState) -> Verdict {
         Verdict {
@@ -155,12 +178,22 @@ mod tests {
         }
     }
 
+    /// The observations, each with something heard of it.
+    fn behind(observations: impl IntoIterator<Item = Observation>) -> Behind {
+        let observations: Vec<Observation> = observations.into_iter().collect();
+        let numbers = observations.iter().map(|observation| observation.probe.id);
+        Behind {
+            heard: numbers.map(|id| (id, heard())).collect(),
+            observations,
+        }
+    }
+
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(minute * 60).unwrap()
     }
 
     fn kept(state: ControlState, minute: i64) -> Kept {
-        keep(verdict(state), vec![], at(minute), at(minute + 15)).unwrap()
+        keep(verdict(state), Behind::default(), at(minute), at(minute + 15)).unwrap()
     }
 
     #[test]
@@ -185,11 +218,17 @@ mod tests {
 
     #[test]
     fn what_is_kept_reads_back() {
-        let text = keep(verdict(ControlState::Fail), vec![observation(7)], at(1), at(2))
-            .unwrap()
-            .text;
+        let text = keep(
+            verdict(ControlState::Fail),
+            behind([observation(7)]),
+            at(1),
+            at(2),
+        )
+        .unwrap()
+        .text;
         let evidence: Evidence = serde_json::from_str(&text).unwrap();
         assert_eq!(evidence.observations, [observation(7)]);
+        assert_eq!(evidence.heard, behind([observation(7)]).heard);
         assert_eq!(evidence.verdict, verdict(ControlState::Fail));
     }
 
@@ -220,12 +259,17 @@ mod tests {
 
     #[test]
     fn the_size_is_bounded_and_the_verdict_whole() {
-        let many: Vec<Observation> = (0..2000).map(observation).collect();
-        let kept = keep(verdict(ControlState::Fail), many, at(1), at(2)).unwrap();
+        let kept = keep(
+            verdict(ControlState::Fail),
+            behind((0..2000).map(observation)),
+            at(1),
+            at(2),
+        )
+        .unwrap();
         assert!(kept.text.len() <= MAX_BYTES, "{}", kept.text.len());
         let evidence: Evidence = serde_json::from_str(&kept.text).unwrap();
         assert!(
-            evidence.observations.len() > 100,
+            evidence.observations.len() > 10,
             "{}",
             evidence.observations.len()
         );

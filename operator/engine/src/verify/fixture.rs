@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use tsutsumi_model::{
-    Ask, ClientAddress, DnsAnswer, Endpoint, Exposure, MetricName, MetricSample, Observation, Probe, Rcode,
-    Saw, Transport, Vantage,
+    Ask, Asker, ClientAddress, DnsAnswer, Endpoint, Exposure, Heard, MarkKey, MetricName, MetricSample,
+    Observation, Probe, Rcode, Saw, Tally, Transport, Vantage,
 };
 
-use super::{Aim, Asked, Availability, Others, Round, RoundInput, RoundPod, Step, TargetNames};
+use super::{
+    Aim, Asked, Availability, Marks, Others, Round, RoundInput, RoundPod, Step, TargetNames,
+    series::{PORTS, UPSTREAMS},
+};
 
 pub(super) fn endpoint(text: &str) -> Endpoint {
     let socket: std::net::SocketAddr = text.parse().unwrap();
@@ -37,6 +41,7 @@ pub(super) fn input(pods: usize) -> RoundInput {
             clients: Some(Others::Refuse),
             udp_max_bytes: Some(1232),
             any_empty: true,
+            random_ports: true,
         },
         target: TargetNames {
             namespace: "kube-system".into(),
@@ -57,6 +62,8 @@ pub(super) fn input(pods: usize) -> RoundInput {
         zones: vec!["town.example.jp".parse().unwrap()],
         inside: Availability::Present,
         outside: Availability::Present,
+        zone: Availability::Present,
+        zone_server: Some(endpoint("10.96.0.53:53")),
         unsupported: BTreeMap::new(),
     }
 }
@@ -68,7 +75,10 @@ pub(super) fn behave(round: &Round, version: &str) -> Vec<Observation> {
 
 fn answer((purpose, probe): &Step, version: &str) -> Observation {
     let saw = match purpose.aim {
-        Aim::Metrics => metrics(version),
+        Aim::Metrics => metrics(version, 0),
+        Aim::MetricsAfter => metrics(version, UPSTREAMS),
+        Aim::Ports => tally(Rcode::NOERROR, PORTS),
+        Aim::Upstreams => tally(Rcode::NXDOMAIN, UPSTREAMS),
         Aim::SizeWith4096 => dns(Rcode::NOERROR, 70, 1230, true),
         Aim::SizeWithoutEdns => dns(Rcode::NOERROR, 28, 510, true),
         Aim::SizeOverTcp => dns(Rcode::NOERROR, 120, 2010, false),
@@ -96,16 +106,73 @@ pub(super) fn dns(rcode: Rcode, answers: u16, bytes: u32, truncated: bool) -> Sa
     })
 }
 
-fn metrics(version: &str) -> Saw {
+fn tally(rcode: Rcode, count: u16) -> Saw {
+    Saw::Series(Tally {
+        answers: [(rcode, count)].into(),
+        ..Tally::default()
+    })
+}
+
+fn metrics(version: &str, asked_on: u16) -> Saw {
     let sample = |name, label: &str, value: &str| MetricSample {
         name,
         labels: [(label.to_owned(), value.to_owned())].into(),
         value: 1.0,
     };
+    let misses = MetricSample {
+        value: asked_on.into(),
+        labels: [("to", "192.0.2.53:53"), ("proto", "udp")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..sample(MetricName::CorednsProxyConnCacheMissesTotal, "to", "")
+    };
     Saw::Metrics(vec![
+        misses,
         sample(MetricName::CorednsBuildInfo, "version", version),
         sample(MetricName::CorednsPluginEnabled, "name", "acl"),
     ])
+}
+
+/// What a probe zone hears of a round at such a resolver.
+pub(super) fn heard_of(round: &Round) -> BTreeMap<u32, Heard> {
+    let ports = round
+        .series
+        .iter()
+        .filter(|(purpose, _)| purpose.aim == Aim::Ports);
+    ports.map(|(_, probe)| (probe.id, heard())).collect()
+}
+
+/// One address that asked from ports that nobody guesses.
+pub(super) fn heard() -> Heard {
+    // Cubes modulo a prime of this kind (2 mod 3) differ, and mix well enough for every test.
+    let cubes = |prime: u32| (100..100 + u32::from(PORTS)).map(move |n| n.pow(3) % prime);
+    Heard {
+        zone: Vantage::Inside,
+        askers: vec![Asker {
+            address: "10.0.0.1".parse().unwrap(),
+            ids: cubes(65_519).map(|id| id.try_into().unwrap()).collect(),
+            ports: cubes(27_239)
+                .map(|port| (32_768 + port).try_into().unwrap())
+                .collect(),
+            largest_offer: Some(1232),
+            mixed_case: 0,
+            over_tcp: 0,
+        }],
+        forgotten: 0,
+    }
+}
+
+pub(super) const KEY: [u8; 32] = [7; 32];
+pub(super) const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+/// Names of a probe zone.
+pub(super) fn marks() -> Marks {
+    Marks::new(
+        "probe.tsutsumi.test".parse().unwrap(),
+        MarkKey::new(KEY),
+        5000,
+        NOW,
+    )
 }
 
 /// Any observation.
@@ -116,7 +183,7 @@ pub(super) fn observation(id: u32) -> Observation {
             ask: Ask::Metrics(endpoint("10.0.0.1:9153")),
         },
         vantage: Vantage::Inside,
-        saw: metrics("1.14.7"),
+        saw: metrics("1.14.7", 0),
         millis: 3,
     }
 }

@@ -2,36 +2,60 @@
 //!
 //! The controls do the judging; here their dossier is filled, with what is known of the versions that run.
 
+use std::collections::BTreeMap;
+
 use tsutsumi_controls::{AclLeak, Dossier, Hole, Judgement, KnownVersion, PodFacts, Round, Step, judge_all};
-use tsutsumi_model::{MetricName, Observation, Saw, Verdict};
+use tsutsumi_model::{Ask, ControlId, Heard, MetricName, Observation, Saw, Verdict};
 use tsutsumi_providers::coredns::version::{AclProtection, CoreDnsVersion};
 
-use super::RoundInput;
+use super::{RoundInput, evidence::Behind};
 
-/// Judges a round: one verdict per control, in the order of the catalogue, with its observations sorted by vantage and
-/// number.
+/// A verdict with what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What was seen and heard.
+    pub behind: Behind,
+}
+
+/// Judges a round, with what the probe zone heard of it by the number of the probe: one verdict per control, in the
+/// order of the catalogue, with its observations sorted by vantage and number.
 #[must_use]
 pub fn judge_round(
     input: &RoundInput,
     round: &Round,
     observations: Vec<Observation>,
-) -> Vec<(Verdict, Vec<Observation>)> {
-    let dossier = dossier(input, round, observations);
+    heard: BTreeMap<u32, Heard>,
+) -> Vec<Judged> {
+    let dossier = dossier(input, round, observations, heard);
     judge_all(&dossier)
         .into_iter()
         .map(|Judgement { verdict, deciding }| {
-            let mut seen: Vec<Observation> = deciding
+            let mut observations: Vec<Observation> = deciding
                 .into_iter()
                 .filter_map(|index| dossier.observations.get(index))
-                .map(slim)
+                .map(|observation| slim(verdict.control, observation))
                 .collect();
-            seen.sort_by_key(|observation| (observation.vantage, observation.probe.id));
-            (verdict, seen)
+            observations.sort_by_key(|observation| (observation.vantage, observation.probe.id));
+            let numbers = observations.iter().map(|observation| observation.probe.id);
+            let heard = numbers
+                .filter_map(|id| Some((id, dossier.heard.get(&id)?.clone())))
+                .collect();
+            Judged {
+                verdict,
+                behind: Behind { observations, heard },
+            }
         })
         .collect()
 }
 
-fn dossier(input: &RoundInput, round: &Round, observations: Vec<Observation>) -> Dossier {
+fn dossier(
+    input: &RoundInput,
+    round: &Round,
+    observations: Vec<Observation>,
+    heard: BTreeMap<u32, Heard>,
+) -> Dossier {
     let steps: Vec<Step> = round.steps().cloned().collect();
     let mut pods: Vec<PodFacts> = input
         .pods
@@ -51,10 +75,13 @@ fn dossier(input: &RoundInput, round: &Round, observations: Vec<Observation>) ->
         exposures: input.exposures.clone(),
         inside: input.inside.clone(),
         outside: input.outside.clone(),
+        zone: input.zone.clone(),
+        zone_server: input.zone_server,
         unsupported: input.unsupported.clone(),
         versions: Vec::new(),
         steps,
         observations,
+        heard,
     };
     dossier.versions = dossier
         .running_versions()
@@ -94,11 +121,24 @@ fn known(running: &str) -> Option<KnownVersion> {
     })
 }
 
-/// An observation as evidence: of metrics only the sample that tells the version, which is what the controls look at.
-fn slim(observation: &Observation) -> Observation {
+/// An observation as evidence: of metrics only what the control looks at, of a series its server and its tally. The
+/// names of a series carry seals that are over by then, and there are hundreds.
+fn slim(control: ControlId, observation: &Observation) -> Observation {
     let mut observation = observation.clone();
+    let looked_at: &[MetricName] = match control {
+        ControlId::Dns03 => &[
+            MetricName::CorednsProxyConnCacheHitsTotal,
+            MetricName::CorednsProxyConnCacheMissesTotal,
+        ],
+        ControlId::Dns01 | ControlId::Dns02 | ControlId::Dns09 | ControlId::Dns12 => {
+            &[MetricName::CorednsBuildInfo]
+        }
+    };
     if let Saw::Metrics(samples) = &mut observation.saw {
-        samples.retain(|sample| sample.name == MetricName::CorednsBuildInfo);
+        samples.retain(|sample| looked_at.contains(&sample.name));
+    }
+    if let Ask::Series(series) = &mut observation.probe.ask {
+        series.names.truncate(1);
     }
     observation
 }

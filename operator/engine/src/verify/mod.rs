@@ -6,17 +6,19 @@
 pub mod evidence;
 mod judge;
 mod questions;
+mod series;
 
 use std::collections::BTreeMap;
 
-use tsutsumi_api::resolver_policy::{self, AnyQueries, ResolverPolicySpec};
+use tsutsumi_api::resolver_policy::{self, AnyQueries, ResolverPolicySpec, SourcePorts};
 pub use tsutsumi_controls::{
     Aim, Asked, Availability, Others, Place, Purpose, Round, Step, Target as TargetNames, Warmed,
 };
 use tsutsumi_model::{ControlId, DomainName, Endpoint, Exposure};
 
-pub use judge::judge_round;
+pub use judge::{Judged, judge_round};
 pub use questions::{LARGE_ANSWER, MAX_EXPOSED, MAX_PODS, MAX_ZONES, plan_round, zones_of_keys};
+pub use series::Marks;
 
 /// A DNS pod that is to be probed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +58,10 @@ pub struct RoundInput {
     pub inside: Availability,
     /// Whether there is a prober outside.
     pub outside: Availability,
+    /// Whether there is a probe zone, and a way from the pods to it.
+    pub zone: Availability,
+    /// Where resolvers ask the probe zone.
+    pub zone_server: Option<Endpoint>,
     /// Controls for which the platform has no lever, with its own setting.
     pub unsupported: BTreeMap<ControlId, String>,
 }
@@ -70,6 +76,9 @@ pub fn asked(spec: &ResolverPolicySpec) -> Asked {
         }),
         udp_max_bytes: spec.udp.map(|udp| udp.max_message_bytes),
         any_empty: spec.any_queries == Some(AnyQueries::Empty),
+        random_ports: spec
+            .recursion
+            .is_some_and(|recursion| recursion.source_ports == SourcePorts::Random),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which questions a round asks, of whom, in which order.
 //!
 //! First the cache of every pod is filled from inside; then the outside asks, cached names before anything else, since
-//! answers stay in a cache for seconds; then the rest from inside. The number of addresses is bounded, and what is
+//! answers stay in a cache for seconds; then the rest from inside, and what takes seconds last. The number of addresses is bounded, and what is
 //! beyond the bound the controls hold to be unproven. The order of the input never changes the round.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,10 @@ use tsutsumi_model::{
     Ask, DnsQuestion, DomainName, Endpoint, NameError, Probe, QueryClass, QueryType, Transport,
 };
 
-use super::{Aim, Availability, Place, Purpose, Round, RoundInput, RoundPod, Step, Warmed};
+use super::{
+    Aim, Availability, Place, Purpose, Round, RoundInput, RoundPod, Step, Warmed,
+    series::{self, Marks},
+};
 
 /// The most pods that a round probes.
 pub const MAX_PODS: usize = 64;
@@ -28,25 +31,35 @@ const OFFERED: Option<u16> = Some(1232);
 
 const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 
-/// Plans a round. The nonce, a DNS label that was never used before, makes names that no cache holds.
+/// Plans a round. The nonce, a DNS label that was never used before, makes names that no cache holds; the marks make
+/// those of the probe zone, where there is one.
 ///
 /// # Errors
 /// If the nonce or the namespace is no DNS label, or a name gets too long with it.
-pub fn plan_round(input: &RoundInput, nonce: &str) -> Result<Round, NameError> {
+pub fn plan_round(input: &RoundInput, nonce: &str, marks: Option<&Marks>) -> Result<Round, NameError> {
     let names = Names::new(input, nonce)?;
     let pods = pods(input);
     let mut plan = Planner { names, next: 0 };
     let inside = input.inside == Availability::Present;
     let outside = input.outside == Availability::Present;
-    Ok(Round {
-        warm: if inside { plan.warm(&pods) } else { Vec::new() },
-        outside: if outside {
-            plan.outside(&pods, &exposed(input))
-        } else {
-            Vec::new()
-        },
-        inside: if inside { plan.inside(&pods) } else { Vec::new() },
-    })
+    let mut round = Round::default();
+    if inside {
+        round.warm = plan.warm(&pods);
+    }
+    if outside {
+        round.outside = plan.outside(&pods, &exposed(input));
+    }
+    if inside {
+        round.inside = plan.inside(&pods);
+        round.series = series::plan(&mut plan, input, &pods, marks)?;
+    }
+    if !round.series.is_empty() {
+        round.after = pods
+            .iter()
+            .filter_map(|pod| plan.metrics(Aim::MetricsAfter, pod))
+            .collect();
+    }
+    Ok(round)
 }
 
 /// The zones of a Corefile's server blocks, from the blocks' keys: without the root, which every other name belongs
@@ -135,7 +148,7 @@ fn fresh_label(number: u32, nonce: &str) -> String {
 }
 
 /// Hands out numbers, and with them fresh names.
-struct Planner {
+pub(super) struct Planner {
     names: Names,
     next: u32,
 }
@@ -200,18 +213,33 @@ impl Planner {
                 steps.push(self.ask(Aim::SizeWithoutEdns, &place, server, Transport::Udp, &large));
                 steps.push(self.ask(Aim::SizeOverTcp, &place, server, Transport::Tcp, &large));
             }
-            steps.extend(self.metrics(pod));
+            steps.extend(self.metrics(Aim::Metrics, pod));
         }
         steps
     }
 
-    fn metrics(&mut self, pod: &RoundPod) -> Option<Step> {
-        let purpose = Purpose {
-            aim: Aim::Metrics,
-            place: place(pod),
-        };
+    fn metrics(&mut self, aim: Aim, pod: &RoundPod) -> Option<Step> {
         pod.metrics
-            .map(|endpoint| (purpose, self.number(Ask::Metrics(endpoint))))
+            .map(|endpoint| self.step(aim, place(pod), Ask::Metrics(endpoint)))
+    }
+
+    /// The number of the step that comes next.
+    pub(super) const fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// A forwarded name that nobody asked for before; a step may have several, by number.
+    pub(super) fn forwarded(&self, number: u16) -> DomainName {
+        let parent = &self.names.forwarded_absent;
+        let label = format!("s{}-{number}", self.next);
+        parent.child(&label).unwrap_or_else(|_| parent.clone())
+    }
+
+    /// A step with the next number.
+    pub(super) fn step(&mut self, aim: Aim, place: Place, ask: Ask) -> Step {
+        let id = self.next;
+        self.next += 1;
+        (Purpose { aim, place }, Probe { id, ask })
     }
 
     /// A name that nobody asked for before; the parent itself where the name would get too long.
@@ -247,17 +275,7 @@ impl Planner {
             qclass,
             edns,
         };
-        let purpose = Purpose {
-            aim,
-            place: place.clone(),
-        };
-        (purpose, self.number(Ask::Dns(question)))
-    }
-
-    fn number(&mut self, ask: Ask) -> Probe {
-        let id = self.next;
-        self.next += 1;
-        Probe { id, ask }
+        self.step(aim, place.clone(), Ask::Dns(question))
     }
 }
 
@@ -270,7 +288,7 @@ fn pods(input: &RoundInput) -> Vec<&RoundPod> {
 }
 
 /// A pod's addresses, sorted, each once.
-fn endpoints(pod: &RoundPod) -> impl Iterator<Item = Endpoint> + use<> {
+pub(super) fn endpoints(pod: &RoundPod) -> impl Iterator<Item = Endpoint> + use<> {
     pod.endpoints.iter().copied().collect::<BTreeSet<_>>().into_iter()
 }
 
@@ -295,6 +313,6 @@ fn exposed(input: &RoundInput) -> Vec<(Place, Endpoint, Vec<Transport>)> {
         .collect()
 }
 
-fn place(pod: &RoundPod) -> Place {
+pub(super) fn place(pod: &RoundPod) -> Place {
     Place::Pod(pod.label.clone())
 }

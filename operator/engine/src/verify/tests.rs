@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use tsutsumi_api::ResolverPolicySpec;
 use tsutsumi_model::{
-    Ask, ControlId, ControlState, DnsQuestion, MetricName, QueryClass, QueryType, Rcode, Saw, Transport,
-    Vantage,
+    Ask, ControlId, ControlState, DnsQuestion, MetricName, Observation, QueryClass, QueryType, Rcode, Saw,
+    Transport, Vantage,
 };
 
 use super::{
-    fixture::{behave, dns, endpoint, input},
+    fixture::{behave, dns, endpoint, heard_of, input, marks},
     *,
 };
 
@@ -22,7 +22,23 @@ fn questions(steps: &[Step]) -> impl Iterator<Item = (&Purpose, &DnsQuestion)> {
     })
 }
 
-fn states(input: &RoundInput, round: &Round, seen: Vec<tsutsumi_model::Observation>) -> Vec<ControlState> {
+fn plan_round(input: &RoundInput, nonce: &str) -> Result<Round, tsutsumi_model::NameError> {
+    super::plan_round(input, nonce, Some(&marks()))
+}
+
+/// Each verdict with its observations, where the probe zone heard of everything.
+fn judge_round(
+    input: &RoundInput,
+    round: &Round,
+    seen: Vec<Observation>,
+) -> Vec<(tsutsumi_model::Verdict, Vec<Observation>)> {
+    super::judge_round(input, round, seen, heard_of(round))
+        .into_iter()
+        .map(|judged| (judged.verdict, judged.behind.observations))
+        .collect()
+}
+
+fn states(input: &RoundInput, round: &Round, seen: Vec<Observation>) -> Vec<ControlState> {
     judge_round(input, round, seen)
         .into_iter()
         .map(|(verdict, _)| verdict.state)
@@ -45,10 +61,10 @@ fn a_cluster_that_behaves_passes_every_control() {
 fn no_answers_no_pass() {
     let input = input(2);
     let round = plan_round(&input, NONCE).unwrap();
-    assert_eq!(states(&input, &round, vec![]), [ControlState::Indeterminate; 4]);
+    assert_eq!(states(&input, &round, vec![]), [ControlState::Indeterminate; 5]);
     assert_eq!(
         states(&input, &Round::default(), behave(&round, "1.14.7")),
-        [ControlState::Indeterminate; 4]
+        [ControlState::Indeterminate; 5]
     );
 }
 
@@ -178,7 +194,7 @@ fn a_round_is_bounded_and_what_is_beyond_it_is_unproven() {
         "one that serves goes first"
     );
     let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
-    for (verdict, seen) in &verdicts[..3] {
+    for (verdict, seen) in &verdicts[..4] {
         assert_eq!(verdict.state, ControlState::Indeterminate, "{verdict:?}");
         assert!(
             verdict.observed.contains("kube-system/coredns-000"),
@@ -231,7 +247,7 @@ fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
     let mut seen = behave(&round, "v1.14.6");
     assert_eq!(
         states(&input, &round, seen.clone()),
-        [Indeterminate, Pass, Pass, Fail]
+        [Indeterminate, Pass, Pass, Pass, Fail]
     );
     for ((purpose, _), observation) in round.steps().zip(&mut seen) {
         if matches!(purpose.aim, Aim::OutsideWarmed(_)) {
@@ -246,9 +262,9 @@ fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
         verdicts[0].0.message
     );
     assert!(
-        verdicts[3].0.message.contains("to 1.14.7 or later"),
+        verdicts[4].0.message.contains("to 1.14.7 or later"),
         "{}",
-        verdicts[3].0.message
+        verdicts[4].0.message
     );
     assert!(
         verdicts[0]
@@ -258,9 +274,15 @@ fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
     );
 
     let own = behave(&round, "1.13.1");
-    assert_eq!(states(&input, &round, own), [Indeterminate, Pass, Pass, Fail]);
+    assert_eq!(
+        states(&input, &round, own),
+        [Indeterminate, Pass, Pass, Pass, Fail]
+    );
     let custom = behave(&round, "town");
-    assert_eq!(states(&input, &round, custom), [Pass, Pass, Pass, Indeterminate]);
+    assert_eq!(
+        states(&input, &round, custom),
+        [Pass, Pass, Pass, Pass, Indeterminate]
+    );
 }
 
 #[test]
@@ -268,8 +290,8 @@ fn evidence_of_metrics_is_what_tells_the_version() {
     let input = input(1);
     let round = plan_round(&input, NONCE).unwrap();
     let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
-    let Saw::Metrics(samples) = &verdicts[3].1[0].saw else {
-        unreachable!("{:?}", verdicts[3])
+    let Saw::Metrics(samples) = &verdicts[4].1[0].saw else {
+        unreachable!("{:?}", verdicts[4])
     };
     assert_eq!(
         samples.iter().map(|sample| sample.name).collect::<Vec<_>>(),
@@ -320,7 +342,11 @@ fn a_policy_asks_for_what_its_sections_say() {
     let none = asked(&spec(
         serde_json::json!({"mode": "Audit", "recursion": {"sourcePorts": "Random"}}),
     ));
-    assert_eq!(none, Asked::default());
+    let ports = Asked {
+        random_ports: true,
+        ..Asked::default()
+    };
+    assert_eq!(none, ports);
     let all = asked(&spec(serde_json::json!({
         "mode": "Enforce",
         "clients": {"include": ["Cluster"], "others": "Drop"},
@@ -332,17 +358,19 @@ fn a_policy_asks_for_what_its_sections_say() {
         Asked {
             clients: Some(Others::Drop),
             udp_max_bytes: Some(1232),
-            any_empty: true
+            any_empty: true,
+            random_ports: false,
         }
     );
 
     let mut input = input(1);
-    input.asked = none;
+    input.asked = Asked::default();
     let round = plan_round(&input, NONCE).unwrap();
     let seen = behave(&round, "1.14.7");
     assert_eq!(
         states(&input, &round, seen),
         [
+            ControlState::NotApplicable,
             ControlState::NotApplicable,
             ControlState::NotApplicable,
             ControlState::NotApplicable,

@@ -84,7 +84,7 @@ const CASES: [Case; 3] = [
             "--set",
             "discovery.gatewayRoutes=true,discovery.cniPools=true,podDisruptionBudget.enabled=true",
             "--set",
-            "admissionPolicy.enabled=true,uninstall.releaseFinalizers=true",
+            "admissionPolicy.enabled=true,uninstall.releaseFinalizers=true,probeZone.enabled=true",
         ],
         crds: true,
         network: Some(include_str!("flows-every-value.txt")),

@@ -33,6 +33,8 @@ const SETTINGS: [(&str, Option<&str>); 12] = [
 
 /// Our own table; the others are made by kube-proxy and, for host ports, by the port mapping plugin.
 const TABLE: &str = "tsutsumi-rig";
+/// What tests add for themselves and take away, unless they are killed.
+const TEST_TABLES: &str = "tsutsumi-e2e-";
 const FOREIGN_TABLES: [&str; 5] = ["kube-proxy", "nat", "filter", "mangle", "raw"];
 
 /// What is there before the rig. Without the bridge's filter an answer from one pod to another, asked for at a
@@ -107,6 +109,7 @@ pub(crate) fn remove(record: &Record) -> Result<()> {
     }
     let ours = |table: &Table| {
         table.name == TABLE
+            || table.name.starts_with(TEST_TABLES)
             || FOREIGN_TABLES.contains(&table.name.as_str()) && !record.tables_before.contains(table)
     };
     for Table { family, name } in tables()?.into_iter().filter(ours) {

@@ -48,7 +48,7 @@ impl Secrets {
     }
 }
 
-async fn keeper(secrets: &Secrets) -> (Certificates, ControllerTls, Writer) {
+async fn keeper(secrets: &Secrets) -> (Certificates, ControllerTls, MarkKeys, Writer) {
     let (lease, secrets) = (OneObject::default(), secrets.clone());
     let client = testing::client(move |asked| {
         if asked.path.contains("/leases") {
@@ -68,19 +68,19 @@ async fn keeper(secrets: &Secrets) -> (Certificates, ControllerTls, Writer) {
     leadership.subscribe().wait_for(|leads| *leads).await.unwrap();
     let writer = leadership.writer().unwrap();
     let metrics = Metrics::register(&mut registry);
-    let (certificates, tls) = Certificates::new(client, "dyke", leadership, metrics);
-    (certificates, tls, writer)
+    let (certificates, tls, mark_keys) = Certificates::new(client, "dyke", leadership, metrics);
+    (certificates, tls, mark_keys, writer)
 }
 
 #[tokio::test]
 async fn empty_secrets_are_filled_once() {
     let secrets = Secrets::default();
-    let (certificates, tls, writer) = keeper(&secrets).await;
-    assert!(tls.client_config().is_none());
+    let (certificates, tls, mark_keys, writer) = keeper(&secrets).await;
+    assert!(tls.client_config().is_none() && mark_keys.newest().is_none());
     let now = Timestamp::now();
     certificates.keep(&writer, now).await.unwrap();
     assert_eq!(secrets.writes(), [1; 5]);
-    assert!(tls.client_config().is_some());
+    assert!(tls.client_config().is_some() && mark_keys.newest().is_some());
     certificates.keep(&writer, now).await.unwrap();
     assert_eq!(secrets.writes(), [1; 5], "a second look wrote again");
 }
@@ -88,7 +88,7 @@ async fn empty_secrets_are_filled_once() {
 #[tokio::test]
 async fn an_emptied_authority_is_replaced_with_all_that_it_issued() {
     let secrets = Secrets::default();
-    let (certificates, _, writer) = keeper(&secrets).await;
+    let (certificates, _, _, writer) = keeper(&secrets).await;
     let now = Timestamp::now();
     certificates.keep(&writer, now).await.unwrap();
     secrets.empty(CA_SECRET);

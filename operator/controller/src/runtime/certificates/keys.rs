@@ -4,6 +4,7 @@
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::crypto::{GetRandomFailed, ring};
+use tokio::sync::watch;
 use tsutsumi_model::MarkKey;
 use tsutsumi_zone::{MARK_KEY, ZONE_KEY, ZoneKey};
 
@@ -25,11 +26,30 @@ pub(crate) enum KeyError {
 #[error("{0:?}")]
 pub(crate) struct RandomError(GetRandomFailed);
 
+/// The key that seals names of the probe zone; clones see the same, also after it was made anew.
+#[derive(Clone)]
+pub(crate) struct MarkKeys(watch::Receiver<Option<MarkKey>>);
+
+impl MarkKeys {
+    pub(super) const fn new(key: watch::Receiver<Option<MarkKey>>) -> Self {
+        Self(key)
+    }
+
+    /// The key as it stands; none until this process has led once.
+    pub(crate) fn newest(&self) -> Option<MarkKey> {
+        self.0.borrow().clone()
+    }
+}
+
+/// The key in the Secret.
+pub(super) fn mark_key(data: &Data) -> Option<MarkKey> {
+    data.get(MARK_KEY)
+        .and_then(|octets| MarkKey::try_from(octets.as_slice()).ok())
+}
+
 /// What the Secret is to hold, if it does not hold that already.
 pub(crate) fn due(data: &Data) -> Result<Option<Data>, KeyError> {
-    let mark = data
-        .get(MARK_KEY)
-        .filter(|octets| MarkKey::try_from(octets.as_slice()).is_ok());
+    let mark = data.get(MARK_KEY).filter(|_| mark_key(data).is_some());
     let zone = data.get(ZONE_KEY).filter(|pem| ZoneKey::read(pem).is_ok());
     if mark.is_some() && zone.is_some() {
         return Ok(None);

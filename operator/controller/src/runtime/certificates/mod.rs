@@ -17,13 +17,14 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
+use tsutsumi_model::MarkKey;
 use tsutsumi_probes::TlsError;
 
-pub(crate) use self::tls::ControllerTls;
 use self::{
     issue::{Authority, Data, IssueError, Peer, Renewal},
     keys::KeyError,
 };
+pub(crate) use self::{keys::MarkKeys, tls::ControllerTls};
 use super::{
     lease::Leadership,
     logging::Chain,
@@ -105,17 +106,19 @@ pub(crate) struct Certificates {
     leadership: Leadership,
     metrics: Metrics,
     identity: watch::Sender<tls::Identity>,
+    mark_key: watch::Sender<Option<MarkKey>>,
 }
 
 impl Certificates {
-    /// A keeper that does nothing until it runs, and the identity that it will have.
+    /// A keeper that does nothing until it runs, and the identity and the key that it will have.
     pub(crate) fn new(
         client: Client,
         namespace: &str,
         leadership: Leadership,
         metrics: Metrics,
-    ) -> (Self, ControllerTls) {
+    ) -> (Self, ControllerTls, MarkKeys) {
         let (identity, seen) = watch::channel(None);
+        let (mark_key, keys) = watch::channel(None);
         let api = Api::namespaced(client, namespace);
         (
             Self {
@@ -123,8 +126,10 @@ impl Certificates {
                 leadership,
                 metrics,
                 identity,
+                mark_key,
             },
             ControllerTls::new(seen),
+            MarkKeys::new(keys),
         )
     }
 
@@ -175,10 +180,15 @@ impl Certificates {
     async fn zone_keys(&self, writer: &Writer) -> Result<(), CertificateError> {
         let name = ZONE_KEYS;
         let (data, secret) = self.read(name).await?;
-        match keys::due(&data).map_err(|source| CertificateError::Key { name, source })? {
-            Some(next) => self.write(writer, name, &secret, &next).await,
-            None => Ok(()),
-        }
+        let data = match keys::due(&data).map_err(|source| CertificateError::Key { name, source })? {
+            Some(next) => {
+                self.write(writer, name, &secret, &next).await?;
+                next
+            }
+            None => data,
+        };
+        self.mark_key.send_replace(keys::mark_key(&data));
+        Ok(())
     }
 
     async fn authority(&self, writer: &Writer, now: Timestamp) -> Result<Authority, CertificateError> {

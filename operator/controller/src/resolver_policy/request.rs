@@ -1,0 +1,161 @@
+//! What a policy wants to have verified: a round's input from what was checked, and what makes it another one.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use tsutsumi_api::resolver_policy::{Rollout, RolloutState, WorkloadKind};
+use tsutsumi_engine::{
+    platform::Channel,
+    resolver::Checked,
+    target::Target,
+    verify::{Availability, RoundInput, RoundPod, TargetNames, asked, zones_of_keys},
+};
+use tsutsumi_model::{ControlId, Endpoint, Vantage};
+use tsutsumi_providers::coredns::{Probe, corefile::Corefile};
+
+use super::Ctx;
+
+/// What a policy wants to have verified, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Request {
+    pub(super) policy: String,
+    pub(super) input: RoundInput,
+    pub(super) interval: Duration,
+    pub(super) validity: Duration,
+    /// The change that is in force; results from before it do not speak of it.
+    pub(super) epoch: String,
+    /// The live text, as a hash: whoever changed it, what was seen before says little.
+    live: u64,
+}
+
+/// What the policy wants to have verified; none without a target.
+pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout>) -> Option<Request> {
+    let target = checked.target.as_ref().ok()?;
+    let spec = &checked.policy.spec;
+    let outside = if !spec.verification.vantages.contains(&Vantage::Outside) {
+        Availability::Missing("add `outside` to spec.verification.vantages".to_owned())
+    } else if ctx.vantages.has_outside() {
+        Availability::Present
+    } else {
+        Availability::Missing(
+            "no outside vantage is configured: run `tsutsumi prober` outside and name it under `vantages` in the \
+             chart's values"
+                .to_owned(),
+        )
+    };
+    let inside = if spec.verification.vantages.contains(&Vantage::Inside) {
+        Availability::Present
+    } else {
+        Availability::Missing("add `inside` to spec.verification.vantages".to_owned())
+    };
+    let (zone, zone_server) = match &checked.probe {
+        Some(Probe::Server { server, .. }) => (Availability::Present, Some(*server)),
+        Some(Probe::Nowhere) | None => (
+            Availability::Missing(
+                "no Service leads to a probe zone: set `probeZone.enabled=true` in the chart's values"
+                    .to_owned(),
+            ),
+            None,
+        ),
+    };
+    let kind = match target.workload.kind {
+        WorkloadKind::DaemonSet => "daemonset",
+        WorkloadKind::Deployment => "deployment",
+    };
+    let keys = target
+        .corefile
+        .as_deref()
+        .and_then(|text| Corefile::parse(text).ok());
+    let zones = keys
+        .iter()
+        .flat_map(Corefile::blocks)
+        .flat_map(|block| block.keys().iter())
+        .map(String::as_str);
+    let pods = target.pods.iter().map(|pod| RoundPod {
+        label: format!("{}/{}", target.workload.namespace, pod.name),
+        endpoints: pod.endpoints().collect(),
+        metrics: pod
+            .addresses
+            .first()
+            .zip(pod.metrics_port)
+            .map(|(address, port)| Endpoint {
+                address: *address,
+                port,
+            }),
+        ready: pod.ready,
+        image_version: target.image_version.clone(),
+    });
+    Some(Request {
+        policy: checked.policy.metadata.name.clone()?,
+        input: RoundInput {
+            asked: asked(spec),
+            target: TargetNames {
+                namespace: target.workload.namespace.clone(),
+                workload: format!("{kind}/{}", target.workload.name),
+                config_map: written_to(target),
+            },
+            pods: pods.collect(),
+            exposures: checked.reach.exposures.clone(),
+            cluster_domain: ctx.cluster_domain.clone(),
+            namespace: ctx.scope.own_namespace.clone(),
+            forwarded_name: None,
+            zones: zones_of_keys(zones),
+            inside,
+            outside,
+            zone,
+            zone_server,
+            unsupported: unsupported(&target.channel),
+        },
+        interval: spec.verification.interval.get(),
+        validity: spec.verification.validity(),
+        epoch: rollout
+            .filter(|rollout| rollout.state == RolloutState::Settled)
+            .map(|rollout| rollout.identity.clone())
+            .unwrap_or_default(),
+        live: hash(target.corefile.as_deref().unwrap_or_default()),
+    })
+}
+
+/// The same for the same text, within one process.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The ConfigMap that a person or a policy would change.
+fn written_to(target: &Target) -> String {
+    match &target.channel {
+        Channel::Custom { config_map, .. } => config_map.clone(),
+        Channel::AuditOnly { .. } | Channel::WholeCorefile => target
+            .config_map
+            .as_ref()
+            .map(|source| source.config_map.clone())
+            .unwrap_or_default(),
+    }
+}
+
+/// Where nothing may be written, what cannot be told is beyond the platform's levers; its own setting is named.
+fn unsupported(channel: &Channel) -> BTreeMap<ControlId, String> {
+    match channel {
+        Channel::AuditOnly { reason, advice } => [
+            ControlId::Dns01,
+            ControlId::Dns02,
+            ControlId::Dns03,
+            ControlId::Dns09,
+        ]
+        .map(|control| (control, format!("{reason}; {advice}")))
+        .into(),
+        Channel::Custom { .. } => [(
+            ControlId::Dns03,
+            "The platform owns the Corefile, and what that imports cannot change its `forward`: source ports are \
+             reported where they can be seen, and not enforced."
+                .to_owned(),
+        )]
+        .into(),
+        Channel::WholeCorefile => BTreeMap::new(),
+    }
+}
