@@ -1,5 +1,6 @@
 //! The binary `tsutsumi`: `controller` keeps policies true, `prober` asks the questions that prove it, `probe-zone`
-//! records how resolvers ask; `healthcheck` and `release` are steps of the chart, for an image without a shell.
+//! records how resolvers ask, `unbound-metrics` stands beside Unbound and tells its numbers; `healthcheck` and `release`
+//! are steps of the chart, for an image without a shell.
 //!
 //! Nothing is decided here: the TLS provider is installed first, so that no dependency can pick another one, then
 //! arguments are read, logging starts and the chosen part runs until it is told to stop.
@@ -10,7 +11,7 @@ use clap::Parser;
 
 use crate::runtime::{
     args::{Args, Command},
-    controller, healthcheck, logging, probe_zone, prober, release,
+    controller, healthcheck, logging, probe_zone, prober, release, unbound_metrics,
 };
 
 mod resolver_policy;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Controller(args) => runtime.block_on(controller::run(args, level)).map_err(Into::into),
         Command::Prober(args) => runtime.block_on(prober::run(args)).map_err(Into::into),
         Command::ProbeZone(args) => runtime.block_on(probe_zone::run(args)).map_err(Into::into),
+        Command::UnboundMetrics(args) => runtime.block_on(unbound_metrics::run(args)).map_err(Into::into),
         Command::Healthcheck(args) => runtime.block_on(healthcheck::run(args)).map_err(Into::into),
         Command::Release(args) => runtime.block_on(release::run(args)).map_err(Into::into),
     };

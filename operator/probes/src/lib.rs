@@ -23,5 +23,5 @@ pub use client::{ProberClient, ProberError};
 pub use egress::{Egress, MAX_PATIENCE, Pass, Rules};
 pub use run::{BATCH_DEADLINE, Batch, BatchError, MAX_METRICS, MAX_PROBES, MAX_SERIES, run};
 pub use server::{Prober, serve};
-pub use serving::{Lack, Ports, accept, serve_router};
+pub use serving::{Lack, Ports, accept, serve_plain, serve_router};
 pub use tls::{CA_FILE, CERT_FILE, Credentials, KEY_FILE, PemParts, Role, TlsError, client_config};

@@ -1,4 +1,4 @@
-//! A server's two ports: one over mutual TLS, and plain health for the kubelet.
+//! A server's two ports: one over mutual TLS, and plain health for the kubelet; or a plain one alone.
 //!
 //! Connections are bounded in number, in the time that they take and in the size of a header, and carry one request
 //! each; what they are answered is the [`Router`]'s matter. `GET /livez` and `GET /readyz` tell nothing but a status.
@@ -71,6 +71,17 @@ pub async fn serve_router(
         drop(stop);
     };
     tokio::join!(answering, telling, stopping);
+}
+
+/// Serves `router` without TLS until `shutdown` completes, then lets what is under way end for up to ten seconds.
+pub async fn serve_plain(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let (stop, stopped) = watch::channel(());
+    let answering = accept(listener, stopped, move |stream| converse(stream, router.clone()));
+    let stopping = async {
+        shutdown.await;
+        drop(stop);
+    };
+    tokio::join!(answering, stopping);
 }
 
 fn health_router(

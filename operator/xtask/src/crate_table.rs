@@ -28,7 +28,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const TABLE: [Rule; 11] = [
+const TABLE: [Rule; 12] = [
     Rule {
         name: "model",
         may_use: &[],
@@ -66,12 +66,19 @@ const TABLE: [Rule; 11] = [
         may_use: &["model", "probes"],
         never: &["kube", "k8s-openapi"],
     },
+    // What holds the socket that can command Unbound knows nothing of Kubernetes and has no way out.
+    Rule {
+        name: "exporter",
+        may_use: &["probes", "providers"],
+        never: &["kube", "k8s-openapi", "hickory-proto", "hyper", "rustls"],
+    },
     Rule {
         name: "controller",
         may_use: &[
             "api",
             "controls",
             "engine",
+            "exporter",
             "model",
             "probes",
             "providers",

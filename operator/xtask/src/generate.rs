@@ -6,11 +6,15 @@ use anyhow::Result;
 use crate::run::{self, step};
 
 /// What is made, and the arguments of the `cargo test` that makes it.
-const GENERATORS: [(&str, &[&str]); 2] = [
+const GENERATORS: [(&str, &[&str]); 3] = [
     ("crds/", &["--package", "tsutsumi-api", "--lib", "crds"]),
     (
         "docs/reference/",
         &["--package", "tsutsumi-api", "--lib", "reference"],
+    ),
+    (
+        "docs/reference/unbound-metrics.md",
+        &["--package", "tsutsumi-exporter", "--lib", "reference"],
     ),
 ];
 

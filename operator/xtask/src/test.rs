@@ -150,6 +150,7 @@ fn grammar() -> Result<()> {
     let unbound = tools::unbound::folder(&cache)?;
     for (package, features) in [
         ("tsutsumi-providers", "real-coredns,real-unbound"),
+        ("tsutsumi-exporter", "real-unbound"),
         ("tsutsumi-zone", "real-unbound"),
     ] {
         let mut command = run::cargo();

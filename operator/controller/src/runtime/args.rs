@@ -15,6 +15,7 @@ use std::{
 use axum::http::uri::PathAndQuery;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use ipnet::IpNet;
+use tsutsumi_exporter::SocketPath;
 use tsutsumi_model::{DomainName, Endpoint, Port, Vantage};
 use tsutsumi_zone::Apex;
 
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Prober(ProberArgs),
     /// Serve the signed zone that records how resolvers ask.
     ProbeZone(ProbeZoneArgs),
+    /// Ask Unbound's control socket and serve its numbers to Prometheus.
+    UnboundMetrics(UnboundMetricsArgs),
     /// Ask another part over HTTP until it answers 200.
     Healthcheck(HealthcheckArgs),
     /// Stop the controller and let every policy go, before an uninstall.
@@ -172,6 +175,23 @@ pub(crate) struct ProbeZoneArgs {
     #[arg(long = "allow", env = "TSUTSUMI_ZONE_ALLOW", value_name = "NETWORK", value_delimiter = ',',
           required = true, value_parser = network)]
     pub(crate) allow: Vec<IpNet>,
+}
+
+/// The arguments of `tsutsumi unbound-metrics`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct UnboundMetricsArgs {
+    /// Unbound's control socket.
+    #[arg(
+        long,
+        env = "TSUTSUMI_UNBOUND_SOCKET",
+        default_value = "/var/run/unbound/control.sock",
+        value_name = "PATH"
+    )]
+    pub(crate) socket: SocketPath,
+    /// Where metrics and health are served.
+    #[arg(long, env = "TSUTSUMI_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT",
+          value_parser = listen_address)]
+    pub(crate) admin_address: SocketAddr,
 }
 
 /// The arguments of `tsutsumi healthcheck`.

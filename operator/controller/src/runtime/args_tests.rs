@@ -141,3 +141,36 @@ fn a_probe_zone_takes_what_the_chart_says_and_names_what_it_cannot_take() {
     let message = zone(&[]).unwrap_err();
     assert!(message.contains("--allow"), "{message}");
 }
+
+#[test]
+fn the_side_process_of_unbound_takes_a_socket_and_a_port() {
+    let side = |extra: &[&str]| {
+        let all = ["tsutsumi", "unbound-metrics"].iter().chain(extra);
+        Args::try_parse_from(all)
+            .map(|args| args.command)
+            .map_err(|problem| problem.to_string())
+    };
+    let taken = side(&["--socket=/run/ub/control.sock", "--admin-address=[::]:8081"]);
+    let Ok(Command::UnboundMetrics(args)) = taken else {
+        panic!("{taken:?}");
+    };
+    assert_eq!(args.socket.to_string(), "/run/ub/control.sock");
+    assert_eq!(args.admin_address.port(), 8081);
+    let long = format!("--socket=/{}", "x".repeat(107));
+    for (value, parts) in [
+        (
+            "--socket=control.sock",
+            ["--socket", "absolute path", "/var/run/unbound/control.sock"],
+        ),
+        (&long, ["--socket", "107 bytes", "/var/run/unbound/control.sock"]),
+        (
+            "--admin-address=8080",
+            ["--admin-address", "8080", "0.0.0.0:8080"],
+        ),
+    ] {
+        let message = side(&[value]).unwrap_err();
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is missing in {message}");
+        }
+    }
+}

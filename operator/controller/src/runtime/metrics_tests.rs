@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
@@ -110,4 +112,38 @@ fn a_reconcile_that_is_dropped_counts_as_cancelled() {
             "{line} is missing in {shown}"
         );
     }
+}
+
+/// The alerts and dashboards of the chart are held to that page.
+#[test]
+fn the_reference_page_has_every_name_as_it_is_rendered() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    // A family without a series is not rendered.
+    metrics.set_controls("dyke", [sample(ControlId::Dns01, ControlState::Pass)]);
+    metrics.set_conditions("dyke", &[condition("Ready", "True", "Succeeded")]);
+    metrics.set_plan_changes("dyke", 3);
+    metrics.add_refused_in_cluster("dyke", 1);
+    metrics.set_certificate("tls", Timestamp::UNIX_EPOCH);
+    metrics.observe_call("patch", "ConfigMap".into(), CallOutcome::Ok);
+    metrics.reconciling().finish("ok");
+    let shown = render(&registry).unwrap();
+    let rendered: BTreeSet<_> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| match kind {
+            "counter" => (format!("{name}_total"), kind),
+            "info" => (format!("{name}_info"), kind),
+            _ => (name.to_owned(), kind),
+        })
+        .collect();
+    let page = include_str!("../../../../docs/reference/metrics.md");
+    let listed: BTreeSet<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter(|(name, _)| name.starts_with("tsutsumi_"))
+        .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap_or_default()))
+        .collect();
+    assert!(rendered.len() > 10, "{rendered:?}");
+    assert_eq!(listed, rendered, "docs/reference/metrics.md");
 }

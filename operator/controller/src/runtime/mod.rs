@@ -20,4 +20,5 @@ pub(crate) mod release;
 pub(crate) mod shutdown;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod unbound_metrics;
 pub(crate) mod writer;

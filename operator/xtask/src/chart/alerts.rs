@@ -2,21 +2,11 @@
 
 use serde_json::Value;
 
+use super::metrics::{Exported, of_ours};
 use super::objects::{Object, list, text};
 
-/// The metrics that alerts may use; the controller exports them under these names.
-const METRICS: [&str; 7] = [
-    "tsutsumi_acl_refused_in_cluster_total",
-    "tsutsumi_build_info",
-    "tsutsumi_certificate_not_after_timestamp_seconds",
-    "tsutsumi_control_state",
-    "tsutsumi_control_valid_until_timestamp_seconds",
-    "tsutsumi_leader",
-    "tsutsumi_policy_condition",
-];
-
 /// Everything wrong with the rendered alerts.
-pub(super) fn problems(objects: &[Object]) -> Vec<String> {
+pub(super) fn problems(objects: &[Object], exported: &Exported) -> Vec<String> {
     let rules: Vec<&Value> = objects
         .iter()
         .filter(|object| object.kind() == "PrometheusRule")
@@ -27,7 +17,7 @@ pub(super) fn problems(objects: &[Object]) -> Vec<String> {
     for rule in &rules {
         let name = text(rule, "/alert");
         problems.extend(
-            faults(rule)
+            faults(rule, exported)
                 .into_iter()
                 .map(|fault| format!("alert {name}: {fault}")),
         );
@@ -35,19 +25,10 @@ pub(super) fn problems(objects: &[Object]) -> Vec<String> {
             problems.push(format!("alert {name} stands twice"));
         }
     }
-    if !rules.is_empty() {
-        let used = |metric: &&&str| {
-            rules
-                .iter()
-                .any(|rule| metrics(text(rule, "/expr")).any(|one| one == **metric))
-        };
-        let unused = METRICS.iter().filter(|metric| !used(metric));
-        problems.extend(unused.map(|metric| format!("no alert uses {metric}")));
-    }
     problems
 }
 
-fn faults(rule: &Value) -> Vec<String> {
+fn faults(rule: &Value, exported: &Exported) -> Vec<String> {
     let mut faults = Vec::new();
     let expression = text(rule, "/expr");
     let name = text(rule, "/alert");
@@ -59,10 +40,10 @@ fn faults(rule: &Value) -> Vec<String> {
             faults.push(format!("`{open}` and `{close}` do not match in `{expression}`"));
         }
     }
-    if metrics(expression).next().is_none() {
+    if of_ours(expression).next().is_none() {
         faults.push("it looks at no metric of ours".to_owned());
     }
-    for metric in metrics(expression).filter(|metric| !METRICS.contains(metric)) {
+    for metric in of_ours(expression).filter(|metric| !exported.holds(metric)) {
         faults.push(format!("nothing exports {metric}"));
     }
     if !["warning", "critical"].contains(&text(rule, "/labels/severity")) {
@@ -79,13 +60,6 @@ fn faults(rule: &Value) -> Vec<String> {
         );
     }
     faults
-}
-
-/// Words of the expression that are metrics of ours.
-fn metrics(expression: &str) -> impl Iterator<Item = &str> {
-    expression
-        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
-        .filter(|word| word.starts_with("tsutsumi_"))
 }
 
 /// Labels that the text shows but the aggregation drops.
@@ -113,7 +87,8 @@ mod tests {
     fn found(expression: &str, summary: &str) -> String {
         let annotations = json!({"summary": summary, "description": "d"});
         let rule = json!({"alert": "TsutsumiX", "expr": expression, "labels": {"severity": "warning"}, "annotations": annotations});
-        faults(&rule).join("\n")
+        let exported = Exported::of("| `tsutsumi_policy_condition` | gauge | |");
+        faults(&rule, &exported).join("\n")
     }
 
     #[test]

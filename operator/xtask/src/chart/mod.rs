@@ -1,13 +1,16 @@
 //! Checks the chart as it is rendered, not as it is written: least rights, restricted pods, the flows that the
-//! network policies leave, refused values, alerts that can fire. Rendering needs Helm, so it is a command of its own;
+//! network policies leave, refused values, alerts that can fire, dashboards that show something. Rendering needs Helm, so it is a command of its own;
 //! the judgements are pure functions over the rendered text, and their tests need no Helm.
 
 mod alerts;
 mod crds;
+mod dashboards;
 mod flows;
+mod metrics;
 mod netpol;
 mod objects;
 mod pods;
+mod promtool;
 mod refusals;
 mod rights;
 mod shapes;
@@ -36,6 +39,10 @@ pub(crate) fn check() -> Result<()> {
             report(&case.judge(&helm, &objects)?)
         })?;
     }
+    run::step("had rules and dashboards judged by promtool", || {
+        let objects = objects::parse(&helm.template(&["--values", EVERY_VALUE])?)?;
+        report(&promtool::check(&objects, &helm.chart)?)
+    })?;
     run::step("saw values that are wrong refused", || {
         report(&refusals::problems(&helm)?)
     })?;
@@ -99,7 +106,10 @@ impl Case {
     fn judge(&self, helm: &Helm, objects: &[Object]) -> Result<Vec<String>> {
         let mut problems = rights::problems(objects, NAMESPACE, &self.rights);
         problems.extend(pods::problems(objects));
-        problems.extend(alerts::problems(objects));
+        let exported = metrics::Exported::read(&run::workspace())?;
+        problems.extend(alerts::problems(objects, &exported));
+        problems.extend(dashboards::problems(objects, &exported));
+        problems.extend(metrics::problems(objects, &exported));
         problems.extend(shapes::problems(objects, &helm.chart)?);
         if let Some(expected) = self.network {
             problems.extend(flows::problems(objects, NAMESPACE, expected));

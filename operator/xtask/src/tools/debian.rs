@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -30,6 +31,16 @@ pub(crate) fn rootfs(cache: &Cache, version: &Version, packages: &[&str], needs:
             .collect();
         unpack(&names, out)
     })
+}
+
+/// A program of such a folder, started by the folder's own loader, so that it runs beside an older C library.
+pub(crate) fn command(root: &Path, path: &str) -> Command {
+    let mut command = run::command(root.join(LOADER));
+    command
+        .arg("--library-path")
+        .arg(root.join(LIBRARIES))
+        .arg(root.join(path));
+    command
 }
 
 /// The files that a program of such a folder loads: where each lies in an image, and where it is read from.

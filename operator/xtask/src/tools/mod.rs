@@ -7,6 +7,7 @@ pub(crate) mod debian;
 pub(crate) mod go;
 pub(crate) mod helm;
 pub(crate) mod kubernetes;
+pub(crate) mod prometheus;
 pub(crate) mod system;
 pub(crate) mod unbound;
 
@@ -27,6 +28,8 @@ pub(crate) const COREDNS_LEAKING: &str = "1.14.6";
 pub(crate) const COREDNS_NEWEST: &str = "1.15.0";
 /// The oldest release without a published hole.
 pub(crate) const UNBOUND: &str = "1.26.2";
+/// What judges rules of Prometheus.
+pub(crate) const PROMTOOL: &str = "2.53.3";
 /// What installs the chart.
 pub(crate) const HELM: &str = "3.19.0";
 
@@ -72,6 +75,7 @@ pub(crate) fn all() -> Result<()> {
         coredns::binary(&cache, &version.parse()?)?;
     }
     unbound::folder(&cache)?;
+    prometheus::promtool(&cache)?;
     helm::binary(&cache).map(drop)
 }
 
