@@ -188,10 +188,16 @@ pub fn ask(place: &Place, server: SocketAddr, question: &Question) -> Result<See
 /// A name below `example.test`, which the cluster's upstream knows, that nobody has asked for before.
 #[must_use]
 pub fn fresh_name() -> String {
+    fresh_below("example.test")
+}
+
+/// A name below a zone that nobody has asked for before.
+#[must_use]
+pub fn fresh_below(zone: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-    format!("fresh-{now}-{count}.example.test")
+    format!("fresh-{now}-{count}.{zone}")
 }
 
 fn ask_here(server: SocketAddr, question: &Question) -> Result<Seen> {

@@ -48,6 +48,18 @@ pub fn values(rig: &Rig) -> Value {
     })
 }
 
+/// The same values, with the right to run resolvers from an image that every node has.
+#[must_use]
+pub fn with_resolvers(rig: &Rig, image: &str) -> Value {
+    let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+    let mut values = values(rig);
+    values["managedResolver"] = json!({
+        "enabled": true,
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+    });
+    values
+}
+
 /// Installs or upgrades, and waits until every part is up.
 ///
 /// # Errors

@@ -9,6 +9,11 @@ use tsutsumi_api::{
 };
 use tsutsumi_model::{ControlId, ControlState};
 
+/// The ConfigMap with the servers of the rig's root.
+pub const HINTS: &str = "rig-hints";
+/// The ConfigMap with its keys.
+pub const ANCHORS: &str = "rig-anchors";
+
 /// The policy that closes an open resolver, with everything this release manages.
 #[must_use]
 pub fn enforcing(name: &str) -> Value {
@@ -40,6 +45,18 @@ pub fn restoring(name: &str) -> Value {
 pub fn limiting(name: &str, bytes: u16) -> Value {
     let mut policy = enforcing(name);
     policy["spec"]["udp"]["maxMessageBytes"] = bytes.into();
+    policy
+}
+
+/// The same policy, with a resolver of ours that starts from the rig's root; it puts back what stood there before.
+#[must_use]
+pub fn managed(name: &str) -> Value {
+    let mut policy = restoring(name);
+    policy["spec"]["recursion"] = json!({
+        "via": "Managed",
+        "sourcePorts": "Random",
+        "roots": {"hintsConfigMap": HINTS, "anchorsConfigMap": ANCHORS},
+    });
     policy
 }
 

@@ -33,6 +33,10 @@ pub struct Rig {
     pub kubectl: PathBuf,
     /// An administrator's kubeconfig.
     pub kubeconfig: PathBuf,
+    /// The image of Unbound, which every node has.
+    pub unbound_image: String,
+    /// The folder with the servers and keys of the rig's root.
+    pub root: PathBuf,
 }
 
 impl Rig {
@@ -49,6 +53,8 @@ impl Rig {
             helm: fact("TSUTSUMI_HELM")?.into(),
             kubectl: fact("TSUTSUMI_KUBECTL")?.into(),
             kubeconfig: fact("KUBECONFIG")?.into(),
+            unbound_image: fact("TSUTSUMI_UNBOUND_IMAGE")?,
+            root: fact("TSUTSUMI_ROOT")?.into(),
         })
     }
 

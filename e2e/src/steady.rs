@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    dns::{API, Question},
+    dns::{API, Question, fresh_below},
     place::Place,
 };
 
@@ -40,6 +40,24 @@ pub struct Tally {
     pub lost: Vec<String>,
 }
 
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Names {
+    /// The cluster's own API: always the same name.
+    Api,
+    /// A new name below this zone each time, so that no answer comes from a cache.
+    FreshBelow(&'static str),
+}
+
+impl Names {
+    fn question(self) -> Question {
+        match self {
+            Self::Api => Question::a(API),
+            Self::FreshBelow(zone) => Question::a(fresh_below(zone)),
+        }
+    }
+}
+
 /// The client while it asks.
 #[derive(Debug)]
 pub struct Steady {
@@ -50,9 +68,15 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Begins to ask `server` from `place`.
+    /// Begins to ask `server` from `place`, always for the same name of the cluster.
     #[must_use]
     pub fn start(place: &Place, server: SocketAddr) -> Self {
+        Self::asking(place, server, Names::Api)
+    }
+
+    /// Begins to ask `server` from `place` for such names.
+    #[must_use]
+    pub fn asking(place: &Place, server: SocketAddr, names: Names) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (from, told) = (place.clone(), Arc::clone(&stop));
         let thread = thread::spawn(move || {
@@ -61,7 +85,7 @@ impl Steady {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(keep_asking(server, &told))
+            runtime.block_on(keep_asking(server, names, &told))
         });
         Self {
             place: place.clone(),
@@ -115,12 +139,12 @@ impl Drop for Steady {
     }
 }
 
-async fn keep_asking(server: SocketAddr, stop: &AtomicBool) -> Result<Tally> {
+async fn keep_asking(server: SocketAddr, names: Names, stop: &AtomicBool) -> Result<Tally> {
     let lost = Arc::new(Mutex::new(Vec::new()));
     let mut pending = JoinSet::new();
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    timeout(BEGINS_WITHIN, first_answer(server))
+    timeout(BEGINS_WITHIN, first_answer(server, names))
         .await
         .with_context(|| format!("{server} answered nothing to begin with"))??;
     let mut asked: u64 = 0;
@@ -128,7 +152,7 @@ async fn keep_asking(server: SocketAddr, stop: &AtomicBool) -> Result<Tally> {
         clock.tick().await;
         asked += 1;
         let [.., high, low] = asked.to_be_bytes();
-        let query = Question::a(API).encode(u16::from_be_bytes([high, low]))?;
+        let query = names.question().encode(u16::from_be_bytes([high, low]))?;
         let lost = Arc::clone(&lost);
         pending.spawn(async move {
             let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
@@ -151,8 +175,8 @@ async fn keep_asking(server: SocketAddr, stop: &AtomicBool) -> Result<Tally> {
 
 /// Waits until the server answers at all: a node's proxy knows new pods only some time after they are ready, and what
 /// was never served cannot be lost.
-async fn first_answer(server: SocketAddr) -> Result<()> {
-    let query = Question::a(API).encode(0)?;
+async fn first_answer(server: SocketAddr, names: Names) -> Result<()> {
+    let query = names.question().encode(0)?;
     let mut clock = interval(EVERY);
     while !matches!(timeout(PATIENCE, once(server, &query)).await, Ok(Ok(0))) {
         clock.tick().await;

@@ -8,6 +8,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The image of managed resolvers. */}}
+{{- define "tsutsumi.managedImage" -}}
+{{- with .Values.managedResolver.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels of every object. */}}
 {{- define "tsutsumi.labels" -}}
 app.kubernetes.io/name: tsutsumi

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Service},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -57,6 +59,7 @@ impl Scenario {
             }
         }
         scenario.clear_records().await?;
+        scenario.clear_resolvers().await?;
         scenario.cluster.clear_made().await?;
         scenario.reset_dns().await?;
         Ok(scenario)
@@ -192,6 +195,29 @@ impl Scenario {
                     .delete(&config_map.name_any(), &DeleteParams::default())
                     .await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the managed resolvers that a test left.
+    async fn clear_resolvers(&self) -> Result<()> {
+        let left = ListParams::default().labels("tsutsumi.dev/unbound");
+        let params = DeleteParams::default();
+        self.cluster
+            .within::<Deployment>(NAMESPACE)
+            .delete_collection(&params, &left)
+            .await?;
+        self.cluster
+            .within::<NetworkPolicy>(NAMESPACE)
+            .delete_collection(&params, &left)
+            .await?;
+        self.cluster
+            .within::<PodDisruptionBudget>(NAMESPACE)
+            .delete_collection(&params, &left)
+            .await?;
+        let services = self.cluster.within::<Service>(NAMESPACE);
+        for service in services.list(&left).await? {
+            services.delete(&service.name_any(), &params).await?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
     dns::{API, Answer, Question, Seen, TRANSPORTS, ask, fresh_name},
     place::Place,
     rig::{DNS_SERVICE, PAUSE},
-    steady::Steady,
+    steady::{Names, Steady},
     wait,
 };
 
@@ -23,6 +23,14 @@ impl Scenario {
     /// # Errors
     /// If the pod does not run.
     pub async fn keep_asking(&self) -> Result<Steady> {
+        self.keep_asking_for(Names::Api).await
+    }
+
+    /// A client in a pod of its own that keeps asking the DNS Service for such names.
+    ///
+    /// # Errors
+    /// If the pod does not run.
+    pub async fn keep_asking_for(&self, names: Names) -> Result<Steady> {
         let pods = self.cluster.within::<Pod>("default");
         let pod = json!({
             "metadata": {"generateName": "client-"},
@@ -39,7 +47,7 @@ impl Scenario {
         let pod = wait::object(&pods, &name, "running", READY, runs)
             .await?
             .context("it was there")?;
-        Ok(Steady::start(&Place::of_pod(&pod)?, DNS_SERVICE))
+        Ok(Steady::asking(&Place::of_pod(&pod)?, DNS_SERVICE, names))
     }
 
     /// Every address where somebody outside can reach cluster DNS: the node's port, and the pods themselves.

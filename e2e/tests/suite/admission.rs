@@ -330,6 +330,74 @@ fn rejects_words_that_the_other_fields_do_not_know() -> Result<()> {
 }
 
 #[test]
+fn rejects_a_recursion_whose_parts_do_not_fit() -> Result<()> {
+    let with = |more: Value| {
+        let mut recursion = json!({"sourcePorts": "Random"});
+        if let (Some(recursion), Value::Object(more)) = (recursion.as_object_mut(), more) {
+            recursion.extend(more);
+        }
+        recursion
+    };
+    rejects(&[
+        (
+            "/recursion",
+            with(json!({"via": "Upstreams"})),
+            &["recursion.upstreams", "write at least one address"],
+        ),
+        (
+            "/recursion",
+            with(json!({"upstreams": ["192.0.2.53"]})),
+            &["recursion.upstreams", "write `via: Upstreams` beside them"],
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Managed", "upstreams": ["192.0.2.53"]})),
+            &["recursion.upstreams", "nobody else asks them"],
+        ),
+        (
+            "/recursion",
+            with(json!({"dnssec": "Off"})),
+            &["write `via: Managed` beside `dnssec` and `roots`"],
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Upstreams", "upstreams": ["resolver.example"]})),
+            &["recursion.upstreams[0]", "should match"],
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Elsewhere"})),
+            &["recursion.via", "supported values", "Managed", "Upstreams"],
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Managed", "roots": {"hintsConfigMap": "No Name"}})),
+            &["recursion.roots.hintsConfigMap", "should match"],
+        ),
+    ])?;
+    accepts(&[
+        (
+            "/recursion",
+            with(json!({"via": "Managed", "dnssec": "WhenSigned"})),
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Upstreams", "upstreams": ["192.0.2.53:5353", "2001:db8::53"]})),
+        ),
+    ])?;
+    scenario::run(From::Schema, async |s| {
+        let mut policy = policy::enforcing("admission.dns");
+        policy["spec"]["recursion"] = with(json!({"via": "Managed"}));
+        let outcome = dry_run(&s.cluster.loose_policies(), &policy).await;
+        says(
+            "a name with dots",
+            outcome,
+            &["metadata.name", "leave out the dots"],
+        )
+    })
+}
+
+#[test]
 fn rejects_fields_that_this_release_does_not_know() -> Result<()> {
     rejects(&[
         (

@@ -20,6 +20,7 @@ mod idle;
 mod leader;
 mod lifecycle;
 mod main_job;
+mod managed;
 mod pods;
 mod pools;
 mod rights;

@@ -90,6 +90,10 @@ reasons! {
     OverwrittenBy,
     /// Every probe agrees.
     ProbesAgree,
+    /// The managed resolver does not serve yet; whom cluster DNS asks stays as it is.
+    ResolverNotReady,
+    /// What the managed resolver is to run was refused; what runs stays.
+    ResolverRefused,
     /// A change is on its way.
     RollingOut,
     /// A pod stopped answering after the write; the saved text went back.

@@ -1,9 +1,14 @@
 //! Checked values: one declaration gives parser, schema and an example that is also a test.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use tsutsumi_model::Port;
 
 /// The text is not a value of the wanted kind.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -97,6 +102,38 @@ impl fmt::Display for Cidr {
 }
 
 checked_string! {
+    /// A resolver to ask: an IP address, and a port where it is not 53.
+    Upstream(tsutsumi_model::Endpoint),
+    "the address of a resolver, with a port where it is not 53",
+    example "192.0.2.53", max 47,
+    pattern r"^([0-9.]+(:[0-9]{1,5})?|[0-9a-fA-F:.]+|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$",
+    |text| upstream(text)
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.port.get() == DNS_PORT {
+            self.0.address.fmt(f)
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
+
+const DNS_PORT: u16 = 53;
+
+/// Nobody answers at no address, at that of a group, or inside the pod that asks.
+fn upstream(text: &str) -> Option<tsutsumi_model::Endpoint> {
+    let socket: SocketAddr = text
+        .parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| (address, DNS_PORT).into()))
+        .ok()?;
+    let (address, port) = (socket.ip(), Port::new(socket.port())?);
+    let one = !address.is_unspecified() && !address.is_multicast() && !address.is_loopback();
+    one.then_some(tsutsumi_model::Endpoint { address, port })
+}
+
+checked_string! {
     /// A length of time, a whole number with one unit: `s`, `m`, `h` or `d`.
     Period(std::time::Duration),
     "a whole number followed by s, m, h or d",
@@ -144,6 +181,31 @@ mod tests {
             Period::EXAMPLE.parse::<Period>().unwrap().to_string(),
             Period::EXAMPLE
         );
+    }
+
+    #[test]
+    fn upstreams_are_addresses_of_one_host() {
+        assert_eq!(
+            Upstream::EXAMPLE.parse::<Upstream>().unwrap().to_string(),
+            Upstream::EXAMPLE
+        );
+        for text in ["192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353"] {
+            assert_eq!(text.parse::<Upstream>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "resolver.example",
+            "192.0.2.53:0",
+            "192.0.2.53:65536",
+            "[2001:db8::53]",
+            "0.0.0.0",
+            "127.0.0.1",
+            "::1",
+            "224.0.0.251:5353",
+            "192.0.2.0/24",
+        ] {
+            assert!(text.parse::<Upstream>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

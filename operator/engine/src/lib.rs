@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod exposure;
+pub mod managed;
 pub mod platform;
 pub mod ranges;
 pub mod resolver;

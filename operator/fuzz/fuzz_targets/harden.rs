@@ -28,6 +28,7 @@ fuzz_target!(|text: &str| {
             failfast: true,
         }),
         probe: None,
+        root: None,
     };
     let Ok(first) = harden(text, &desired, &Ownership::default(), &capabilities) else {
         return;

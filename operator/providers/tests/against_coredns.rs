@@ -24,7 +24,9 @@ use tsutsumi_providers::coredns::bufsize::MessageBytes;
 use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings, config_hash};
 use tsutsumi_providers::coredns::custom::{Channel, harden_override};
 use tsutsumi_providers::coredns::version::Capabilities;
-use tsutsumi_providers::coredns::{Clients, Desired, ForwardHardening, Others, Ownership, Probe, harden};
+use tsutsumi_providers::coredns::{
+    Clients, Desired, ForwardHardening, Others, Ownership, Probe, Root, harden,
+};
 
 #[derive(Debug, PartialEq)]
 enum Verdict {
@@ -293,6 +295,9 @@ fn desired() -> Desired {
             zone: "probe.tsutsumi.test".parse().unwrap(),
             server: Endpoint::of("10.96.0.20".parse().unwrap(), 53).unwrap(),
         }),
+        root: Some(Root::Servers(vec![
+            Endpoint::of("10.96.0.30".parse().unwrap(), 53).unwrap(),
+        ])),
     }
 }
 

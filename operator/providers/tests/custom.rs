@@ -32,6 +32,7 @@ fn hardened(main: &str, others: &[(&str, &str)], present: Option<&str>) -> Harde
             ..Default::default()
         }),
         probe: None,
+        root: None,
     };
     harden_override(&channel, &desired, &Capabilities::unknown()).unwrap()
 }

@@ -4,13 +4,13 @@
 
 mod support;
 
-use support::{capabilities, desired, probe, run};
+use support::{capabilities, desired, endpoint, probe, run};
 use tsutsumi_providers::coredns::bufsize::{self, BufSize, MessageBytes};
 use tsutsumi_providers::coredns::corefile::Corefile;
 use tsutsumi_providers::coredns::version::Capabilities;
 use tsutsumi_providers::coredns::{
-    Clients, Desired, HardenError, Hardened, Made, Note, Others, Ownership, Probe, Role, harden, identity_of,
-    restore,
+    Clients, Desired, ForwardHardening, HardenError, Hardened, Made, Note, Others, Ownership, Probe, Role,
+    Root, harden, identity_of, restore,
 };
 
 fn fresh(text: &str, allow: &[&str]) -> Hardened {
@@ -380,4 +380,93 @@ fn where_somebody_forwards_the_probe_zone_already_theirs_stays_alone() {
             .text
             .contains("10.96.0.20")
     );
+}
+
+#[test]
+fn the_root_leads_to_the_servers_of_the_policy_and_every_other_zone_where_it_led() {
+    let text = "\
+.:53 {
+    errors
+    forward town.example 192.0.2.1
+    # whom the installer named
+    forward . /etc/resolv.conf {
+        max_concurrent 1000
+    }
+}
+corp.example {
+    forward . 9.9.9.9
+}
+";
+    let wish = Desired {
+        forward: Some(ForwardHardening {
+            fresh_ports: true,
+            ..ForwardHardening::default()
+        }),
+        root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
+        ..Desired::default()
+    };
+    let made = run(text, &wish, &Ownership::default());
+    let expected = "\
+.:53 {
+    nsid NSID
+    errors
+    forward town.example 192.0.2.1 {
+        expire 0s
+    }
+    forward . 10.96.0.30:53 {
+        expire 0s
+    }
+    # whom the installer named
+    forward . /etc/resolv.conf {
+        expire 0s
+        max_concurrent 1000
+    }
+}
+corp.example {
+    nsid NSID
+    forward . 9.9.9.9 {
+        expire 0s
+    }
+}
+";
+    let nsid = made.identity.ours.to_string();
+    assert_eq!(made.text, expected.replace("NSID", &nsid));
+    assert_eq!(made.notes, []);
+    let unset = Desired {
+        root: None,
+        ..wish.clone()
+    };
+    assert_eq!(
+        run(&made.text, &unset, &made.ownership).text,
+        made.text,
+        "what is not wished stays"
+    );
+    let back = Desired {
+        root: Some(Root::AsItIs),
+        ..wish
+    };
+    let back = run(&made.text, &back, &made.ownership);
+    assert!(!back.text.contains("10.96.0.30"), "{}", back.text);
+    assert_eq!(restore(&back.text, &back.ownership).unwrap().text, text);
+    assert_eq!(restore(&made.text, &made.ownership).unwrap().text, text);
+}
+
+#[test]
+fn a_text_that_forwards_the_root_nowhere_is_told_and_left() {
+    let wish = Desired {
+        root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
+        ..Desired::default()
+    };
+    for text in [
+        ". {\n    whoami\n}\n",
+        "(up) {\n    forward . 9.9.9.9\n}\n. {\n    import up\n}\n",
+    ] {
+        let made = run(text, &wish, &Ownership::default());
+        assert!(!made.text.contains("10.96.0.30"), "{}", made.text);
+        let told = made
+            .notes
+            .iter()
+            .any(|note| matches!(note, Note::NothingLeads { servers } if servers == "10.96.0.30:53"));
+        assert!(told, "{:?}", made.notes);
+    }
 }

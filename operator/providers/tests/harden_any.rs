@@ -7,11 +7,12 @@ mod support;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use support::{capabilities, desired, probe, run};
+use support::{capabilities, desired, endpoint, probe, run};
 use tsutsumi_providers::coredns::acl::{self, Decision};
 use tsutsumi_providers::coredns::bufsize::{self, MessageBytes};
-use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings};
-use tsutsumi_providers::coredns::{Desired, Others, Ownership, Probe, restore};
+use tsutsumi_providers::coredns::corefile::{Block, Corefile, Surroundings};
+use tsutsumi_providers::coredns::forward::Forward;
+use tsutsumi_providers::coredns::{Desired, Note, Others, Ownership, Probe, Root, restore};
 
 const ADDRESSES: [&str; 9] = [
     "10.0.0.1",
@@ -74,6 +75,7 @@ fn directive(imports: &'static [&'static str]) -> impl Strategy<Value = String> 
         "bufsize 512",
         "bufsize 4096",
         "forward . 9.9.9.9",
+        "forward b.test 192.0.2.9",
         "forward . 9.9.9.9 {\n        expire 10s\n    }",
         "forward . tls://9.9.9.9 {\n    }",
         "forward . 9.9.9.9 { policy random\n    }",
@@ -146,8 +148,9 @@ fn wishes() -> impl Strategy<Value = Desired> {
         any::<bool>(),
         prop::sample::select(&[512_u16, 1232, 4096][..]),
         prop::sample::select(&["", "10.96.0.20:53", "[fd00::20]:1053"][..]),
+        prop::sample::subsequence(&["10.96.0.30:53", "[fd00::30]:1053"][..], 0..=2),
     )
-        .prop_map(|(allow, any_empty, drop, size, server)| {
+        .prop_map(|(allow, any_empty, drop, size, server, root)| {
             let mut wish = desired(&allow);
             wish.any_empty = any_empty;
             wish.clients.as_mut().unwrap().others = if drop { Others::Drop } else { Others::Refuse };
@@ -156,6 +159,11 @@ fn wishes() -> impl Strategy<Value = Desired> {
                 Probe::Nowhere
             } else {
                 probe(server)
+            });
+            wish.root = Some(if root.is_empty() {
+                Root::AsItIs
+            } else {
+                Root::Servers(root.into_iter().map(endpoint).collect())
             });
             wish
         })
@@ -167,7 +175,7 @@ fn with_file(text: &str, file: &str) -> Corefile {
 }
 
 /// None where it cannot be read: a snippet with `bufsize` that is imported twice gives a word too many.
-fn size(block: &tsutsumi_providers::coredns::corefile::Block) -> Option<u16> {
+fn size(block: &Block) -> Option<u16> {
     bufsize::of(block).map_or(Some(u16::MAX), |size| size.bytes(capabilities()))
 }
 
@@ -206,6 +214,26 @@ proptest! {
     }
 
     #[test]
+    fn only_what_went_to_the_root_s_servers_goes_to_ours(text in corefile(), wish in wishes()) {
+        let made = run(&text, &wish, &Ownership::default());
+        let (foreign, result) = (with_file(&text, ""), with_file(&made.text, ""));
+        for (foreign, result) in foreign.blocks().iter().zip(result.blocks()) {
+            for name in NAMES {
+                let (was, is) = (asked(foreign, name), asked(result, name));
+                let leads = match (&wish.root, &was) {
+                    (Some(Root::Servers(servers)), Some((from, _))) if from == "." && foreign.keys() == [".:53"] => {
+                        let ours: Vec<_> = servers.iter().map(ToString::to_string).collect();
+                        let elsewhere = made.notes.iter().any(|note| matches!(note, Note::NothingLeads { .. }));
+                        if elsewhere { is == was } else { is == Some((".".to_owned(), ours)) }
+                    }
+                    _ => is == was,
+                };
+                prop_assert!(leads, "{}: {:?}, then {:?}\n{}", name, was, is, made.text);
+            }
+        }
+    }
+
+    #[test]
     fn a_query_passes_exactly_if_both_let_it_pass(text in corefile(), hidden in prop::collection::vec(acl_text(), 0..2), wish in wishes()) {
         let made = run(&text, &wish, &Ownership::default());
         let hidden = hidden.join("\n") + "\n";
@@ -232,6 +260,15 @@ proptest! {
             }
         }
     }
+}
+
+/// The first `forward` that takes the name, and whom it asks.
+fn asked(block: &Block, name: &str) -> Option<(String, Vec<String>)> {
+    let mut forwards = block.directives().iter().filter_map(Forward::of);
+    let takes = |forward: &Forward<'_>| forward.from == "." || name.ends_with(&format!("{}.", forward.from));
+    let forward = forwards.find(takes)?;
+    let to = forward.to.iter().map(|&to| to.to_owned()).collect();
+    Some((forward.from.to_owned(), to))
 }
 
 fn fresh_rules(wish: &Desired) -> Vec<acl::Rule> {

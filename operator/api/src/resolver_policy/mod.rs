@@ -5,6 +5,7 @@
     reason = "every print column names its own type"
 )]
 
+mod recursion;
 pub mod status;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use tsutsumi_model::Vantage;
 
+pub use recursion::{Dnssec, Recursion, Roots, SourcePorts, Via};
 pub use status::{ControlStatus, ResolverPolicyStatus, Rollout, RolloutState, TargetStatus};
 
 use crate::values::{Cidr, Period};
@@ -74,6 +76,8 @@ use crate::values::{Cidr, Period};
     .message("spec: this policy manages nothing; write at least one of `clients`, `udp` and `recursion`"))]
 #[kube(validation = kube::core::Rule::new("!has(self.spec.anyQueries) || has(self.spec.clients)")
     .message("spec.anyQueries: write `clients` too; the rule against ANY is made for their addresses"))]
+#[kube(validation = kube::core::Rule::new("!has(self.spec.recursion) || !has(self.spec.recursion.via) || self.spec.recursion.via != 'Managed' || !self.metadata.name.contains('.')")
+    .message("metadata.name: leave out the dots; with `recursion.via: Managed` a Service is named after the policy"))]
 pub struct ResolverPolicySpec {
     /// `Audit` evaluates and reports what would change; `Enforce` also writes. Required, so that nobody enforces by
     /// accident.
@@ -94,7 +98,7 @@ pub struct ResolverPolicySpec {
     /// What a query of type ANY is answered with. Absent: not managed. Needs `clients`, whose addresses it uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub any_queries: Option<AnyQueries>,
-    /// How queries leave for the upstream resolvers. Absent: `forward` is not managed.
+    /// Who resolves the names that the cluster does not know, and how they are asked. Absent: `forward` is not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recursion: Option<Recursion>,
     /// How often, and from where, behaviour is probed.
@@ -216,22 +220,6 @@ pub struct Udp {
 pub enum AnyQueries {
     /// An answer without records (RFC 8482 leaves this to the server).
     Empty,
-}
-
-/// How queries leave for the upstream resolvers that the Corefile names.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(crate = "k8s_openapi::serde", rename_all = "camelCase", deny_unknown_fields)]
-pub struct Recursion {
-    /// `Random` opens a fresh socket, hence a fresh source port, for every query over UDP (RFC 5452).
-    pub source_ports: SourcePorts,
-}
-
-/// How source ports are chosen.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(crate = "k8s_openapi::serde")]
-pub enum SourcePorts {
-    /// A fresh one for every query.
-    Random,
 }
 
 /// How often, and from where, behaviour is probed.

@@ -10,7 +10,7 @@ use tsutsumi_api::{
 };
 use tsutsumi_engine::resolver::{Checked, Plan, Record};
 
-use super::{Ctx, error::Error, memory::Memory};
+use super::{Ctx, error::Error, managed, memory::Memory};
 use crate::runtime::{
     release::FINALIZER,
     writer::{WriteError, Writer},
@@ -35,6 +35,7 @@ pub(super) async fn settle(
         set(ctx, writer, policy, &with_ours).await?;
     } else if !wanted && present {
         if policy.spec.on_delete == OnDelete::Restore && matches!(plan, Plan::InForce { .. }) {
+            managed::leave(ctx, writer, checked, plan, memory).await?;
             drop_record(ctx, writer, policy).await?;
         }
         let others: Vec<_> = finalizers

@@ -32,6 +32,10 @@ pub(crate) struct Memory {
     pub(crate) evidence_of: Option<jiff::Timestamp>,
     /// Per pod, the rounds in a row without an answer.
     pub(crate) misses: BTreeMap<String, u32>,
+    /// The objects of the managed resolver that this process applied last, by their digest.
+    pub(crate) unbound_applied: Option<String>,
+    /// Those after which it removed older configurations.
+    pub(crate) unbound_swept: Option<String>,
     /// Our last write of a text.
     pub(crate) own_write: Option<OwnWrite>,
 }

@@ -13,6 +13,7 @@ mod finalizer;
 mod judge;
 mod keep;
 mod last_look;
+mod managed;
 mod memory;
 mod observe;
 mod optional;
@@ -50,6 +51,7 @@ use tokio::sync::mpsc;
 use tsutsumi_api::ResolverPolicy;
 use tsutsumi_engine::{
     cluster::{Cluster, Concern},
+    managed::decide,
     resolver::{Checked, Planned, check, plan, rollout::Circumstances},
 };
 use tsutsumi_model::DomainName;
@@ -107,6 +109,7 @@ pub(crate) async fn run(run: RunContext) {
             .map(|map| (map.namespace.clone(), map.name.clone()))
             .collect(),
         probe_zone: run.args.probe_zone.clone(),
+        managed: run.args.managed_resolver(),
     };
     let vantages = Vantages::new(
         &scope.own_namespace,
@@ -250,7 +253,9 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     let others = others(ctx, &name);
     let others: Vec<_> = others.iter().map(AsRef::as_ref).collect();
 
-    let checked = check(&policy, &others, &cluster);
+    let data = managed::read(ctx, &policy).await?;
+    let mut checked = check(&policy, &others, &cluster);
+    checked.managed = decide(&checked, &cluster, &data, managed::now());
     ctx.caches.watch_for(&name, Concern::of(&checked, &cluster));
     cluster.let_go();
     let mut planned = plan(&checked, &memory.record);
@@ -327,7 +332,14 @@ async fn take_step(
         cluster,
         at,
     };
-    apply::apply(&scene, &planned.plan, memory).await
+    if !ctx.audit_only {
+        managed::keep(ctx, writer, checked, memory).await?;
+    }
+    let next = apply::apply(&scene, &planned.plan, memory).await?;
+    if !ctx.audit_only {
+        managed::leave(ctx, writer, checked, &planned.plan, memory).await?;
+    }
+    Ok(next)
 }
 
 /// Bounds one phase; kube's own retries would otherwise hold a reconcile for minutes.

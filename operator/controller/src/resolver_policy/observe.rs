@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tsutsumi_engine::{
     cluster::{self, Cluster, Concern, Index, Installed, Interest, Pod, Pods, Services, Slices, Whole},
     exposure::DynamicRoute,
+    managed::Offer,
     ranges::Pool,
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct Scope {
     pub(crate) config_maps: Vec<(String, String)>,
     /// The zone that our probe zone serves, where it runs.
     pub(crate) probe_zone: Option<DomainName>,
+    /// How managed resolvers run, where our roles let us run any.
+    pub(crate) managed: Option<Offer>,
 }
 
 /// The caches.
@@ -49,6 +52,7 @@ pub(crate) struct Caches {
     deployments: Vec<Kept<Whole<Deployment>>>,
     daemon_sets: Vec<Kept<Whole<DaemonSet>>>,
     config_maps: Vec<Kept<Whole<ConfigMap>>>,
+    own: Option<Kept<Whole<Deployment>>>,
     routes: Optional<DynamicRoute>,
     pools: Optional<Arc<Pool>>,
     installed: Installed,
@@ -94,11 +98,16 @@ impl Caches {
                     watches.keep(api, Some(name), cluster::prune_config_map)
                 })
                 .collect(),
+            own: scope.managed.as_ref().map(|_| {
+                let api = Api::namespaced(client.clone(), &scope.own_namespace);
+                watches.keep(api, None, cluster::prune_own_deployment)
+            }),
             routes: routes::start(client, trigger).await,
             pools: pools::start(client, trigger).await,
             installed: Installed {
                 namespace: scope.own_namespace.clone(),
                 probe_zone: scope.probe_zone.clone(),
+                managed: scope.managed.clone(),
             },
             interest,
             trigger: trigger.clone(),
@@ -114,6 +123,7 @@ impl Caches {
         future::join_all(self.deployments.iter().map(Kept::synced)).await;
         future::join_all(self.daemon_sets.iter().map(Kept::synced)).await;
         future::join_all(self.config_maps.iter().map(Kept::synced)).await;
+        future::join_all(self.own.iter().map(Kept::synced)).await;
         self.routes.synced().await;
         self.pools.synced().await;
     }
@@ -130,6 +140,7 @@ impl Caches {
             deployments: all(&self.deployments),
             daemon_sets: all(&self.daemon_sets),
             config_maps: all(&self.config_maps),
+            own: self.own.iter().flat_map(|kept| kept.state().all()).collect(),
             routes: self.routes.state(),
             pools: self.pools.state(),
             installed: self.installed.clone(),
@@ -207,6 +218,7 @@ mod tests {
             target_namespaces: vec!["kube-system".to_owned()],
             config_maps: vec![("kube-system".to_owned(), "coredns".to_owned())],
             probe_zone: None,
+            managed: None,
         };
         let (trigger, mut triggered) = mpsc::channel(16);
         let caches = Caches::start(&client, &scope, &trigger).await;

@@ -15,6 +15,7 @@ use std::{
 use axum::http::uri::PathAndQuery;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use ipnet::IpNet;
+use tsutsumi_engine::managed::Offer;
 use tsutsumi_exporter::SocketPath;
 use tsutsumi_model::{DomainName, Endpoint, Port, Vantage};
 use tsutsumi_zone::Apex;
@@ -123,9 +124,46 @@ pub(crate) struct ControllerArgs {
     /// The zone of the probe zone that runs beside us; absent where none does.
     #[arg(long, env = "TSUTSUMI_PROBE_ZONE")]
     pub(crate) probe_zone: Option<DomainName>,
+    /// The image of managed resolvers; absent where the chart grants no right to run any.
+    #[arg(long, env = "TSUTSUMI_MANAGED_RESOLVER_IMAGE", value_name = "IMAGE", value_parser = image)]
+    pub(crate) managed_resolver_image: Option<String>,
+    /// When that image is pulled.
+    #[arg(
+        long,
+        env = "TSUTSUMI_MANAGED_RESOLVER_PULL_POLICY",
+        default_value = "IfNotPresent"
+    )]
+    pub(crate) managed_resolver_pull_policy: PullPolicy,
+    /// The number of pods of each managed resolver, 1 to 16.
+    #[arg(long, env = "TSUTSUMI_MANAGED_RESOLVER_REPLICAS", default_value = "2", value_name = "NUMBER",
+          value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) managed_resolver_replicas: u16,
     /// The cluster's DNS domain.
     #[arg(long, env = "TSUTSUMI_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub(crate) cluster_domain: DomainName,
+}
+
+/// When an image is pulled, as in a Pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum PullPolicy {
+    /// Whenever a container starts.
+    Always,
+    /// Where the node does not have it.
+    IfNotPresent,
+    /// Never: the node has it.
+    Never,
+}
+
+impl ControllerArgs {
+    /// How managed resolvers run, where they may.
+    pub(crate) fn managed_resolver(&self) -> Option<Offer> {
+        Some(Offer {
+            image: self.managed_resolver_image.clone()?,
+            pull_policy: format!("{:?}", self.managed_resolver_pull_policy),
+            replicas: self.managed_resolver_replicas,
+        })
+    }
 }
 
 /// The arguments of `tsutsumi prober`.
@@ -323,6 +361,15 @@ fn object_name(text: &str) -> Result<String, String> {
         format!(
             "`{text}` must be at most 253 lower-case letters, digits, hyphens and dots, for example `tsutsumi-0`"
         )
+    })
+}
+
+/// A reference of a container image.
+fn image(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let fits = (1..=512).contains(&text.len()) && text.bytes().all(fits);
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        "write an image as a Pod does, for example `registry.example/unbound:1.26.2`".to_owned()
     })
 }
 

@@ -28,12 +28,12 @@ use k8s_openapi::{
 use tsutsumi_model::{DomainName, Endpoint, Port};
 use tsutsumi_providers::coredns::Probe;
 
-use crate::{exposure::DynamicRoute, ranges::Pool};
+use crate::{exposure::DynamicRoute, managed::Offer, ranges::Pool};
 
 pub use interest::{Concern, Interest};
 pub use meta::Key;
 pub use pod::{Elsewhere, Pod, Pods};
-pub use prune::{prune_config_map, prune_daemon_set, prune_deployment, prune_node};
+pub use prune::{prune_config_map, prune_daemon_set, prune_deployment, prune_node, prune_own_deployment};
 pub use service::{Service, Services};
 pub use slice::{Slice, Slices};
 pub use whole::Whole;
@@ -85,6 +85,8 @@ pub struct Cluster {
     pub routes: Vec<DynamicRoute>,
     /// Pools of the network plugin, where it keeps them as objects.
     pub pools: Vec<Arc<Pool>>,
+    /// Deployments of our own namespace, where managed resolvers may run.
+    pub own: Vec<Arc<Deployment>>,
     /// Our own installation.
     pub installed: Installed,
 }
@@ -96,6 +98,8 @@ pub struct Installed {
     pub namespace: String,
     /// The zone that our probe zone serves, where it runs.
     pub probe_zone: Option<DomainName>,
+    /// How managed resolvers run, where they may.
+    pub managed: Option<Offer>,
 }
 
 impl Cluster {

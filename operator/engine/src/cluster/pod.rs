@@ -44,6 +44,9 @@ pub struct Pod {
     pub restarts: u32,
     /// What a container said when it ended.
     pub last_words: Option<String>,
+    /// Why it does not come up: what a container said that had to end well before the others, or why an image cannot
+    /// run; at most 512 characters.
+    pub trouble: Option<String>,
 }
 
 impl Pod {
@@ -242,6 +245,8 @@ struct Status {
     #[serde(deserialize_with = "or_empty")]
     container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "or_empty")]
+    init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "or_empty")]
     phase: String,
     #[serde(rename = "podIP", deserialize_with = "or_empty")]
     pod_ip: String,
@@ -263,16 +268,55 @@ struct ContainerStatus {
     restart_count: i32,
     #[serde(default, deserialize_with = "or_empty")]
     state: ContainerState,
+    #[serde(default, deserialize_with = "or_empty")]
+    last_state: ContainerState,
+}
+
+impl ContainerStatus {
+    /// The end of a container that had to end well, as far as it did not.
+    fn failure(&self) -> Option<String> {
+        let ends = [&self.state.terminated, &self.last_state.terminated];
+        let end = ends.into_iter().find(|end| end.exit_code != 0)?;
+        let said = end.message.as_deref().map_or("", str::trim);
+        Some(if said.is_empty() {
+            format!("it ended with exit status {} and said nothing", end.exit_code)
+        } else {
+            said.to_owned()
+        })
+    }
+
+    /// Why the container cannot be started, where that does not pass by itself.
+    fn obstacle(&self) -> Option<String> {
+        let waiting = &self.state.waiting;
+        let passing = ["", "ContainerCreating", "CrashLoopBackOff", "PodInitializing"];
+        let reason = Some(waiting.reason.as_str()).filter(|reason| !passing.contains(reason))?;
+        Some(format!(
+            "{reason}: {}",
+            waiting.message.as_deref().unwrap_or("no more is told")
+        ))
+    }
 }
 
 #[derive(Default, Deserialize)]
 struct ContainerState {
     #[serde(default, deserialize_with = "or_empty")]
     terminated: Terminated,
+    #[serde(default, deserialize_with = "or_empty")]
+    waiting: Waiting,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Terminated {
+    exit_code: i32,
+    message: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    #[serde(deserialize_with = "or_empty")]
+    reason: String,
     message: Option<String>,
 }
 
@@ -293,6 +337,15 @@ impl From<Raw> for Pod {
         // `podIP` is the first of `podIPs` where there are any.
         let several = status.pod_ips.iter().map(|each| each.ip.as_str());
         let one = Some(status.pod_ip.as_str()).filter(|_| status.pod_ips.is_empty());
+        let first = &status.init_container_statuses;
+        let trouble = first
+            .iter()
+            .find_map(ContainerStatus::failure)
+            .or_else(|| {
+                let mut all = first.iter().chain(&status.container_statuses);
+                all.find_map(ContainerStatus::obstacle)
+            })
+            .map(|text| text.chars().take(512).collect());
         let containers = status.container_statuses.into_iter();
         let (restarts, last_words) = containers.fold((0, None), |(restarts, words), each| {
             let more = u32::try_from(each.restart_count).unwrap_or_default();
@@ -316,6 +369,7 @@ impl From<Raw> for Pod {
                 .any(|condition| condition.kind == "Ready" && condition.status == "True"),
             restarts,
             last_words,
+            trouble,
         }
     }
 }

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::{
-        apps::v1::{DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec},
+        apps::v1::{DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec, DeploymentStatus},
         core::v1::{
             ConfigMap, Container, Node, NodeSpec, NodeStatus, NodeSystemInfo, PodSpec, PodTemplateSpec,
         },
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+
+use crate::managed;
 
 /// Annotations of others that facts are made from.
 const ANNOTATIONS: [&str; 8] = [
@@ -67,6 +69,24 @@ pub fn prune_deployment(deployment: &mut Deployment) {
         ..DeploymentSpec::default()
     });
     deployment.status = None;
+}
+
+/// Keeps how far the managed resolver has come; of our other Deployments, what never changes by itself.
+pub fn prune_own_deployment(deployment: &mut Deployment) {
+    let status = deployment.status.take().map(|status| DeploymentStatus {
+        available_replicas: status.available_replicas,
+        observed_generation: status.observed_generation,
+        replicas: status.replicas,
+        updated_replicas: status.updated_replicas,
+        ..DeploymentStatus::default()
+    });
+    prune_deployment(deployment);
+    let ours = deployment
+        .metadata
+        .name
+        .as_deref()
+        .is_some_and(|name| name.starts_with(managed::PREFIX));
+    deployment.status = status.filter(|_| ours);
 }
 
 /// Keeps the selector and what a canary is made from.

@@ -15,6 +15,7 @@ use tsutsumi_providers::coredns::Probe;
 use crate::{
     cluster::Cluster,
     exposure,
+    managed::Managed,
     platform::Channel,
     ranges::{AllowList, allow_list},
     target::{self, Target, TargetError},
@@ -36,6 +37,8 @@ pub struct Checked<'a> {
     /// Where the names of the probe zone should lead; none where the policy does not ask how questions leave, or where
     /// that is not known at present.
     pub probe: Option<Probe>,
+    /// The resolver of ours that the policy wants, or that is left of it.
+    pub managed: Managed,
     /// The files beside the Corefile, where the platform owns that one.
     pub custom: CustomFiles,
 }
@@ -68,7 +71,8 @@ impl Checked<'_> {
     }
 }
 
-/// Checks one policy against the cluster and against the other policies.
+/// Checks one policy against the cluster and against the other policies. The managed resolver is decided afterwards
+/// ([`crate::managed::decide`]), since some of what it needs has to be read for it.
 #[must_use]
 pub fn check<'a>(policy: &'a ResolverPolicy, others: &[&ResolverPolicy], cluster: &Cluster) -> Checked<'a> {
     let target = target::find(cluster, policy.spec.target_ref.as_ref());
@@ -95,11 +99,12 @@ pub fn check<'a>(policy: &'a ResolverPolicy, others: &[&ResolverPolicy], cluster
             .as_ref()
             .map(|found| exposure::find(cluster, found))
             .unwrap_or_default(),
-        probe: policy.spec.recursion.and_then(|_| {
+        probe: policy.spec.recursion.as_ref().and_then(|_| {
             let pods = target.iter().flat_map(|found| &found.pods);
             let families: BTreeSet<bool> = pods.flat_map(|pod| &pod.addresses).map(IpAddr::is_ipv4).collect();
             cluster.probe(|address| families.contains(&address.is_ipv4()))
         }),
+        managed: Managed::default(),
         custom: target
             .as_ref()
             .map(|found| custom(cluster, found))

@@ -2,10 +2,11 @@
 
 use tsutsumi_api::{
     conditions::Reason,
-    resolver_policy::{AnyQueries, OnDelete, Others, SourcePorts},
+    resolver_policy::{AnyQueries, OnDelete, Others, SourcePorts, Via},
 };
 use tsutsumi_providers::coredns::{
     self as coredns, Clients, Desired, ForwardHardening, Hardened, Identity, Others as Refusal, Ownership,
+    Probe, Root,
     bufsize::MessageBytes,
     custom,
     nsid::Shown,
@@ -13,7 +14,11 @@ use tsutsumi_providers::coredns::{
 };
 
 use super::{check::Checked, record::Record};
-use crate::{platform::Channel, target::Target};
+use crate::{
+    managed::{Managed, Missing},
+    platform::Channel,
+    target::Target,
+};
 
 /// The place in the cluster that holds the text we may write.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -81,6 +86,8 @@ pub struct Planned {
     pub plan: Plan,
     /// Limits of the platform, directives left alone, the next upgrade.
     pub warnings: Vec<String>,
+    /// Why whom cluster DNS asks is not yet what the policy wants; everything else is planned all the same.
+    pub missing: Option<Missing>,
 }
 
 impl Planned {
@@ -101,6 +108,7 @@ impl Planned {
                 message,
             },
             warnings: self.warnings,
+            missing: self.missing,
         }
     }
 }
@@ -111,6 +119,7 @@ pub fn plan(checked: &Checked, record: &Record) -> Planned {
     let blocked = |reason, message| Planned {
         plan: Plan::Blocked { reason, message },
         warnings: Vec::new(),
+        missing: None,
     };
     let target = match &checked.target {
         Ok(target) => target,
@@ -133,6 +142,7 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
     let blocked = |reason, message, warnings| Planned {
         plan: Plan::Blocked { reason, message },
         warnings,
+        missing: None,
     };
     let (slot, present) = match slot(checked, target) {
         Ok(slot) => slot,
@@ -145,6 +155,17 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
             missed.object, missed.address
         );
         return blocked(Reason::LockOut, message, warnings);
+    }
+    let present_is_ours = || coredns::identity_of(&present).is_ok_and(|identity| shows_ours(&identity));
+    let missing = checked.managed.missing().filter(|_| checked.enforces());
+    if let Some(Missing { reason, message }) = &missing
+        && !present_is_ours()
+    {
+        // One change instead of two. A text of ours is never held back: its list of clients must follow the cluster.
+        return blocked(*reason, message.clone(), warnings);
+    }
+    if !checked.enforces() {
+        warnings.extend(would_run(&checked.managed));
     }
     let desired = desired(checked);
     let capabilities = capabilities(target);
@@ -177,7 +198,7 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
     } else {
         Plan::Replace(Box::new(Change {
             slot,
-            present_is_ours: coredns::identity_of(&present).is_ok_and(|identity| shows_ours(&identity)),
+            present_is_ours: present_is_ours(),
             present,
             candidate: text,
             identity,
@@ -185,7 +206,11 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
             lines: changes.iter().map(line).collect(),
         }))
     };
-    Planned { plan, warnings }
+    Planned {
+        plan,
+        warnings,
+        missing,
+    }
 }
 
 fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
@@ -193,6 +218,7 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
     let in_force = |slot| Planned {
         plan: Plan::InForce { slot, identity: None },
         warnings: Vec::new(),
+        missing: None,
     };
     let (slot, present) = match slot(checked, target) {
         Ok(slot) => slot,
@@ -200,6 +226,7 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
             return Planned {
                 plan: Plan::Blocked { reason, message },
                 warnings,
+                missing: None,
             };
         }
     };
@@ -219,7 +246,11 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
                 reason: Reason::CorefileInvalid,
                 message: chain(&error),
             };
-            return Planned { plan, warnings };
+            return Planned {
+                plan,
+                warnings,
+                missing: None,
+            };
         }
     };
     if candidate == present {
@@ -237,6 +268,7 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
     Planned {
         plan: Plan::Replace(Box::new(change)),
         warnings,
+        missing: None,
     }
 }
 
@@ -292,6 +324,21 @@ fn slot(checked: &Checked, target: &Target) -> Result<(Slot, String), (Reason, S
     }
 }
 
+/// What `Audit` says of a managed resolver.
+fn would_run(managed: &Managed) -> Option<String> {
+    match managed {
+        Managed::Unwanted(_) => None,
+        Managed::Refused { message, .. } => Some(message.clone()),
+        Managed::Wanted(wanted) => {
+            let name = wanted.objects.deployment.metadata.name.as_deref();
+            Some(format!(
+                "Enforce would also run Unbound as Deployment {}, and lead the root's `forward` to it once it serves",
+                name.unwrap_or_default()
+            ))
+        }
+    }
+}
+
 fn desired(checked: &Checked) -> Desired {
     let spec = &checked.policy.spec;
     let others = match spec.clients.as_ref().map(|clients| clients.others) {
@@ -307,13 +354,34 @@ fn desired(checked: &Checked) -> Desired {
             .udp
             .and_then(|udp| MessageBytes::new(udp.max_message_bytes).ok()),
         any_empty: spec.any_queries == Some(AnyQueries::Empty),
-        forward: spec.recursion.map(|recursion| match recursion.source_ports {
-            SourcePorts::Random => ForwardHardening {
-                fresh_ports: true,
-                ..ForwardHardening::default()
-            },
+        forward: spec
+            .recursion
+            .as_ref()
+            .map(|recursion| match recursion.source_ports {
+                SourcePorts::Random => ForwardHardening {
+                    fresh_ports: true,
+                    ..ForwardHardening::default()
+                },
+            }),
+        probe: match &checked.managed {
+            // It asks the zone's server itself, and so the zone sees how it asks.
+            Managed::Wanted(wanted) if wanted.serving.is_ok() && wanted.knows_probe_zone => {
+                Some(Probe::Nowhere)
+            }
+            // Whoever is asked at present, what leads there stays.
+            Managed::Wanted(wanted) if wanted.serving.is_err() => None,
+            Managed::Refused { .. } => None,
+            Managed::Wanted(_) | Managed::Unwanted(_) => checked.probe.clone(),
+        },
+        root: spec.recursion.as_ref().and_then(|recursion| match recursion.via {
+            None => Some(Root::AsItIs),
+            Some(Via::Upstreams) => {
+                let servers = recursion.upstreams.iter().map(|upstream| upstream.get());
+                Some(Root::Servers(servers.collect()))
+            }
+            // Until it serves, what stands there stays.
+            Some(Via::Managed) => Some(Root::Servers(vec![checked.managed.server()?])),
         }),
-        probe: checked.probe.clone(),
     }
 }
 

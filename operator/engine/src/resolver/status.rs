@@ -12,7 +12,7 @@ use super::{
     check::Checked,
     plan::{Plan, Planned},
 };
-use crate::ranges::AllowList;
+use crate::{managed::Missing, ranges::AllowList};
 
 /// The newest round of probes.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,6 +178,9 @@ fn programmed(inputs: &Inputs) -> Finding {
         };
         return finding(FALSE, Reason::AuditOnly, message);
     }
+    if let Some(Missing { reason, message }) = &inputs.planned.missing {
+        return finding(FALSE, *reason, message.clone());
+    }
     let Some(rollout) = inputs.rollout else {
         return finding(
             FALSE,
@@ -281,9 +284,10 @@ fn ready(inputs: &Inputs, [accepted, programmed, verified]: [&Finding; 3]) -> Fi
 fn stalled(inputs: &Inputs) -> Finding {
     let finding =
         |status, reason, message: String| Finding::new(ConditionType::Stalled, status, reason, message);
-    let by_plan = match &inputs.planned.plan {
-        Plan::Blocked { reason, message } if *reason != Reason::TargetNotFound => {
-            Some((*reason, message.clone()))
+    let passing = [Reason::TargetNotFound, Reason::ResolverNotReady];
+    let by_plan = match (&inputs.planned.plan, &inputs.planned.missing) {
+        (Plan::Blocked { reason, message }, _) | (_, Some(Missing { reason, message })) => {
+            Some((*reason, message.clone())).filter(|(reason, _)| !passing.contains(reason))
         }
         _ => None,
     };

@@ -78,6 +78,7 @@ pub fn asked(spec: &ResolverPolicySpec) -> Asked {
         any_empty: spec.any_queries == Some(AnyQueries::Empty),
         random_ports: spec
             .recursion
+            .as_ref()
             .is_some_and(|recursion| recursion.source_ports == SourcePorts::Random),
     }
 }

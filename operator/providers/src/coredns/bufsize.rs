@@ -17,6 +17,9 @@ pub struct MessageBytes(u16);
 pub struct SizeOutOfRange(pub u16);
 
 impl MessageBytes {
+    /// Passes every path of IPv6 without fragments (DNS flag day 2020).
+    pub const UNFRAGMENTED: Self = Self(1232);
+
     /// Takes 512 to 4096.
     pub fn new(bytes: u16) -> Result<Self, SizeOutOfRange> {
         if (512..=4096).contains(&bytes) {

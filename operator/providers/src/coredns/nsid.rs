@@ -15,9 +15,11 @@ const PREFIX: &str = "tsutsumi-";
 
 impl Nsid {
     /// Stands where the hash goes while the hash is being taken.
-    pub(crate) const BLANK: Self = Self([b'0'; 12]);
+    pub const BLANK: Self = Self([b'0'; 12]);
 
-    pub(crate) fn of_hash(hash: &[u8]) -> Self {
+    /// The identity of a text of which this is the hash.
+    #[must_use]
+    pub fn of_hash(hash: &[u8]) -> Self {
         let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
         let mut digits = Self::BLANK.0;
         for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {

@@ -10,6 +10,9 @@ use std::fmt;
 /// KSK-2017 and KSK-2024 as IANA publishes them.
 pub const ROOT_KEY: &str = include_str!("root.key");
 
+/// Longest file that is read, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+
 /// A key of the root that IANA published.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RootKey {
@@ -141,8 +144,39 @@ impl fmt::Display for DsRecord {
     }
 }
 
-/// Reads a user's anchors for the root: `DS` and `DNSKEY` lines. `now` is in seconds since 1970.
+/// Reads a user's anchors for the Internet's root: `DS` and `DNSKEY` lines. `now` is in seconds since 1970.
 pub fn parse_root(text: &str, now: u64) -> Result<Vec<DsRecord>, AnchorError> {
+    parse(text, |ds| {
+        let known = ROOT_KEYS
+            .iter()
+            .find(|key| key.tag == ds.tag && ds.algorithm == 8 && key.digest == hex(&ds.digest));
+        match known {
+            None => Err("IANA published no such key; the tags are 20326 and 38696"),
+            Some(known) if known.revoked.is_some_and(|day| now >= day) => {
+                Err("this key is revoked; use 38696")
+            }
+            Some(_) => Ok(()),
+        }
+    })
+}
+
+/// Reads the anchors of a root of the user's own, of which nobody publishes the keys.
+pub fn parse_private_root(text: &str) -> Result<Vec<DsRecord>, AnchorError> {
+    parse(text, |_| Ok(()))
+}
+
+fn parse(
+    text: &str,
+    is_known: impl Fn(&DsRecord) -> Result<(), &'static str>,
+) -> Result<Vec<DsRecord>, AnchorError> {
+    let whole = |right: &str| AnchorError {
+        line: 0,
+        value: String::new(),
+        right: right.to_owned(),
+    };
+    if text.len() > MAX_BYTES {
+        return Err(whole("a file of keys has at most 64 KiB"));
+    }
     let mut found: Vec<DsRecord> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let content = line.split(';').next().unwrap_or_default().trim();
@@ -165,27 +199,11 @@ pub fn parse_root(text: &str, now: u64) -> Result<Vec<DsRecord>, AnchorError> {
         if ds.zone != Zone::ROOT {
             return Err(wrong(&ds.zone.to_string(), "only the root, `.`, belongs here"));
         }
-        let Some(known) = ROOT_KEYS
-            .iter()
-            .find(|key| key.tag == ds.tag && ds.algorithm == 8 && key.digest == hex(&ds.digest))
-        else {
-            return Err(wrong(
-                content,
-                "IANA published no such key; the tags are 20326 and 38696",
-            ));
-        };
-        if known.revoked.is_some_and(|day| now >= day) {
-            return Err(wrong(&known.tag.to_string(), "this key is revoked; use 38696"));
-        }
+        is_known(&ds).map_err(|right| wrong(content, right))?;
         found.push(ds);
     }
     if found.is_empty() {
-        let right = "at least one key is needed".to_owned();
-        return Err(AnchorError {
-            line: 0,
-            value: String::new(),
-            right,
-        });
+        return Err(whole("at least one key is needed"));
     }
     Ok(found)
 }
@@ -265,7 +283,10 @@ mod tests {
         let now = 1_795_000_000;
         assert_eq!(parse_root(ROOT_KEY, now).unwrap().len(), 2);
         let after = parse_root(ROOT_KEY, 1_799_625_600).unwrap_err();
-        assert_eq!((after.line, after.value.as_str()), (1, "20326"));
+        assert_eq!(
+            (after.line, after.right.as_str()),
+            (1, "this key is revoked; use 38696")
+        );
         let unknown = ROOT_KEY.lines().nth(1).unwrap().replace("AwEAAa96", "AwEAAa97");
         assert!(parse_root(&unknown, now).unwrap_err().right.contains("published"));
         let digest = ROOT_KEYS[1].digest;
@@ -280,5 +301,14 @@ mod tests {
         ] {
             assert_eq!(parse_root(&bad, now).unwrap_err().line, line, "{bad}");
         }
+        let unpublished = format!(". DS 38697 8 2 {digest}");
+        assert_eq!(parse_private_root(&unpublished).unwrap()[0].tag, 38697);
+        assert!(parse_private_root(&format!("test. DS 1 8 2 {digest}")).is_err());
+        assert!(
+            parse_private_root(&" ".repeat(65537))
+                .unwrap_err()
+                .right
+                .contains("64 KiB")
+        );
     }
 }

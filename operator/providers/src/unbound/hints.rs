@@ -4,6 +4,7 @@
 //! a resolver that never starts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use tsutsumi_model::DomainName;
 
@@ -124,6 +125,12 @@ impl Hints {
         self.0.iter()
     }
 
+    /// Whether it names servers of the Internet's root and nobody else.
+    #[must_use]
+    pub fn is_internet(&self) -> bool {
+        Self::parse(NAMED_ROOT).is_ok_and(|bundled| self.0.keys().all(|name| bundled.0.contains_key(name)))
+    }
+
     /// Where this set differs from `reference`.
     #[must_use]
     pub fn difference(&self, reference: &Self) -> Difference {
@@ -149,6 +156,20 @@ impl Hints {
     }
 }
 
+/// As a zone file; [`Hints::parse`] reads it back.
+impl fmt::Display for Hints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, addresses) in &self.0 {
+            writeln!(f, ". 3600000 IN NS {name}.")?;
+            for address in addresses {
+                let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+                writeln!(f, "{name}. 3600000 IN {kind} {address}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn shortened(value: &str) -> String {
     value.chars().take(80).collect()
 }
@@ -165,6 +186,19 @@ mod tests {
         let b = &hints.0[&"b.root-servers.net".parse().unwrap()];
         let addresses: Vec<String> = b.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["170.247.170.2", "2801:1b8:10::b"]);
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back_and_the_internet_s_root_is_told_from_others() {
+        let bundled = Hints::parse(NAMED_ROOT).unwrap();
+        assert_eq!(Hints::parse(&bundled.to_string()).unwrap(), bundled);
+        assert!(bundled.is_internet());
+        let own = Hints::parse(". NS a.root.town.\na.root.town. A 192.0.2.1\n").unwrap();
+        assert_eq!(
+            own.to_string(),
+            ". 3600000 IN NS a.root.town.\na.root.town. 3600000 IN A 192.0.2.1\n"
+        );
+        assert!(!own.is_internet());
     }
 
     #[test]

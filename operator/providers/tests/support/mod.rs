@@ -25,16 +25,22 @@ pub(crate) fn desired(allow: &[&str]) -> Desired {
             failfast: true,
         }),
         probe: None,
+        root: None,
     }
 }
 
 /// A probe zone with its server at this address.
 pub(crate) fn probe(server: &str) -> Probe {
-    let server: SocketAddr = server.parse().unwrap();
     Probe::Server {
         zone: "probe.tsutsumi.test".parse().unwrap(),
-        server: Endpoint::of(server.ip(), server.port().into()).unwrap(),
+        server: endpoint(server),
     }
+}
+
+/// An address with its port.
+pub(crate) fn endpoint(text: &str) -> Endpoint {
+    let server: SocketAddr = text.parse().unwrap();
+    Endpoint::of(server.ip(), server.port().into()).unwrap()
 }
 
 pub(crate) fn capabilities() -> Capabilities {

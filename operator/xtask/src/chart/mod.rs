@@ -69,6 +69,7 @@ const CASES: [Case; 3] = [
         rights: rights::Expected {
             inventory: include_str!("rights.txt"),
             writes: rights::Writes::Patch,
+            runs_resolvers: false,
         },
     },
     Case {
@@ -79,6 +80,7 @@ const CASES: [Case; 3] = [
         rights: rights::Expected {
             inventory: include_str!("rights-every-value.txt"),
             writes: rights::Writes::Nothing,
+            runs_resolvers: false,
         },
     },
     Case {
@@ -98,6 +100,7 @@ const CASES: [Case; 3] = [
         rights: rights::Expected {
             inventory: include_str!("rights-every-value-on.txt"),
             writes: rights::Writes::PatchAndCreate,
+            runs_resolvers: true,
         },
     },
 ];

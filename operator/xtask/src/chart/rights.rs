@@ -12,6 +12,8 @@ pub(super) struct Expected {
     pub(super) inventory: &'static str,
     /// What may be written outside our own namespace.
     pub(super) writes: Writes,
+    /// Whether resolvers of ours may be run in our own namespace, where the admission policy pins their shape.
+    pub(super) runs_resolvers: bool,
 }
 
 /// What the controller may do to ConfigMaps of cluster DNS.
@@ -46,7 +48,7 @@ pub(super) fn problems(objects: &[Object], namespace: &str, expected: &Expected)
     problems.extend(
         rights
             .iter()
-            .filter_map(|right| right.problem(namespace, expected.writes)),
+            .filter_map(|right| right.problem(namespace, expected)),
     );
     let mut lines: Vec<String> = rights.iter().map(Right::line).collect();
     lines.sort();
@@ -104,7 +106,7 @@ impl Right {
         all
     }
 
-    fn problem(&self, ours: &str, writes: Writes) -> Option<String> {
+    fn problem(&self, ours: &str, expected: &Expected) -> Option<String> {
         let parts = [
             "/apiGroups",
             "/resources",
@@ -131,7 +133,7 @@ impl Right {
         let named = !list(&self.rule, "/resourceNames").is_empty();
         for resource in self.resources() {
             for verb in texts(&self.rule, "/verbs") {
-                if let Some(why) = self.fault(&resource, verb, named, ours, writes) {
+                if let Some(why) = self.fault(&resource, verb, named, ours, expected) {
                     return wrong(why);
                 }
             }
@@ -146,7 +148,7 @@ impl Right {
         verb: &str,
         named: bool,
         ours: &str,
-        writes: Writes,
+        expected: &Expected,
     ) -> Option<&'static str> {
         let write = WRITES.contains(&verb);
         if !write && !READS.contains(&verb) {
@@ -168,6 +170,7 @@ impl Right {
         if !write {
             return None;
         }
+        let writes = expected.writes;
         let allowed = match (everywhere, own, resource, verb) {
             (true, _, "resolverpolicies.tsutsumi.dev", "patch")
             | (true, _, "resolverpolicies/status.tsutsumi.dev", "patch" | "update")
@@ -178,6 +181,15 @@ impl Right {
             | (_, true, "pods", "create" | "delete") => true,
             (_, true, "leases.coordination.k8s.io", "patch" | "update")
             | (_, true, "secrets" | "deployments/scale.apps", "patch") => named,
+            (
+                _,
+                true,
+                "deployments.apps"
+                | "networkpolicies.networking.k8s.io"
+                | "poddisruptionbudgets.policy"
+                | "services",
+                "create" | "delete" | "patch",
+            ) => expected.runs_resolvers,
             (false, false, "configmaps", "patch") => named && writes != Writes::Nothing,
             (false, false, "configmaps", "create") => writes == Writes::PatchAndCreate,
             _ => false,
@@ -269,6 +281,15 @@ mod tests {
 
     /// One rule, bound to the controller in a namespace, or everywhere when that is empty.
     fn judged(namespace: &str, rule: &str, writes: Writes) -> Vec<String> {
+        judged_as(namespace, rule, writes, false)
+    }
+
+    fn judged_as(namespace: &str, rule: &str, writes: Writes, runs_resolvers: bool) -> Vec<String> {
+        let expected = Expected {
+            inventory: "",
+            writes,
+            runs_resolvers,
+        };
         let prefix = if namespace.is_empty() { "Cluster" } else { "" };
         let metadata = format!("metadata: {{name: r, namespace: \"{namespace}\"}}");
         let text = format!(
@@ -278,7 +299,7 @@ mod tests {
              subjects: [{{kind: ServiceAccount, name: tsutsumi-controller, namespace: us}}]\n"
         );
         let (rights, mut problems) = collect(&parse(&text).unwrap(), "us");
-        problems.extend(rights.iter().filter_map(|right| right.problem("us", writes)));
+        problems.extend(rights.iter().filter_map(|right| right.problem("us", &expected)));
         problems
     }
 
@@ -342,6 +363,16 @@ us | apiGroups: [apps], resources: [deployments], verbs: [patch] | not ours
         assert_eq!(judged("dns", patch, Writes::Nothing).len(), 1);
         let create = "{apiGroups: [''], resources: [configmaps], verbs: [create]}";
         assert_eq!(judged("dns", create, Writes::PatchAndCreate).len(), 0);
+    }
+
+    #[test]
+    fn resolvers_are_run_in_our_own_namespace_where_the_values_say_so() {
+        let rule = "{apiGroups: [apps], resources: [deployments], verbs: [create, delete, patch]}";
+        assert_eq!(judged_as("us", rule, Writes::Patch, true).len(), 0);
+        assert_eq!(judged_as("us", rule, Writes::Patch, false).len(), 1);
+        assert_eq!(judged_as("dns", rule, Writes::Patch, true).len(), 1);
+        let update = "{apiGroups: [apps], resources: [deployments], verbs: [update]}";
+        assert_eq!(judged_as("us", update, Writes::Patch, true).len(), 1);
     }
 
     #[test]

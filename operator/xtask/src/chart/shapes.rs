@@ -1,5 +1,6 @@
-//! The canary's shape: every rule of the admission policy has a Pod that it refuses in the chart's `ci` folder, so that
-//! a rule is not written and never tried. A cluster judges the Pods themselves; here the two lists are compared.
+//! The shapes of what the controller may make: every rule of an admission policy has something that it refuses in the
+//! chart's `ci` folder, so that a rule is not written and never tried. A cluster judges the objects themselves; here the
+//! lists are compared.
 
 use std::path::Path;
 
@@ -9,23 +10,29 @@ use serde_json::Value;
 use super::objects::{Object, list, text};
 use super::read;
 
-/// Pods, relative to the chart: one base, JSON patches of it, and what their refusal says.
-const SHAPES: &str = "ci/canary-shapes.json";
+/// What the policies' names begin with; the rest names the file.
+const PREFIX: &str = "tsutsumi-";
 /// The rule that no patch can break, since the namespace is that of the request.
 const BY_NAMESPACE: &str = "creates Pods in";
 
-/// Rules without a Pod, and Pods without a rule.
+/// Rules without something that they refuse, and refusals without a rule.
 pub(super) fn problems(objects: &[Object], chart: &Path) -> Result<Vec<String>> {
-    let shapes: Value =
-        serde_json::from_str(&read(&chart.join(SHAPES))?).with_context(|| format!("reading {SHAPES}"))?;
-    let policies: Vec<&Object> = objects
+    let mut problems = Vec::new();
+    for policy in objects
         .iter()
         .filter(|object| object.kind() == "ValidatingAdmissionPolicy")
-        .collect();
-    Ok(policies
-        .iter()
-        .flat_map(|policy| compare(policy, objects, &shapes))
-        .collect())
+    {
+        let file = file(policy.name());
+        let shapes: Value =
+            serde_json::from_str(&read(&chart.join(&file))?).with_context(|| format!("reading {file}"))?;
+        problems.extend(compare(policy, objects, &shapes));
+    }
+    Ok(problems)
+}
+
+/// Where a policy's shapes stand, relative to the chart: one base, JSON patches of it, and what their refusal says.
+fn file(policy: &str) -> String {
+    format!("ci/{}-shapes.json", policy.trim_start_matches(PREFIX))
 }
 
 fn compare(policy: &Object, objects: &[Object], shapes: &Value) -> Vec<String> {
@@ -43,7 +50,10 @@ fn compare(policy: &Object, objects: &[Object], shapes: &Value) -> Vec<String> {
         } else if !message.contains(BY_NAMESPACE)
             && !refused.iter().any(|pod| message.contains(text(pod, "/says")))
         {
-            problems.push(format!("no Pod in {SHAPES} is refused with `{message}`"));
+            problems.push(format!(
+                "nothing in {} is refused with `{message}`",
+                file(policy.name())
+            ));
         }
     }
     for pod in refused {

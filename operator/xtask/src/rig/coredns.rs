@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::facts::{
-    BRIDGE_V4, BRIDGE_V6, DNS_V4, NODE_PORT, NodeAddresses, PODS_V4, PODS_V6, SERVICES_V4, SERVICES_V6,
+    BRIDGE_V4, BRIDGE_V6, DNS_V4, NODE_PORT, NodeAddresses, OUTSIDE_V4, PODS_V4, PODS_V6, SERVICES_V4,
+    SERVICES_V6,
 };
 use super::state::ROOT;
 use super::{DnsOptions, Platform, Rig, images};
@@ -30,7 +31,8 @@ pub(crate) fn start_upstream(rig: &mut Rig) -> Result<()> {
     } else {
         BRIDGE_V4.to_owned()
     };
-    fs::write(&corefile, UPSTREAM.replace("{addresses}", &addresses))?;
+    let text = UPSTREAM.replace("{addresses}", &addresses);
+    fs::write(&corefile, text.replace("{root}", OUTSIDE_V4))?;
     rig.spawn(
         "upstream",
         run::command(rig.coredns.clone()).arg("-conf").arg(corefile),

@@ -118,6 +118,12 @@ impl fmt::Display for Facts {
         writeln!(formatter, "TSUTSUMI_OUTSIDE_NETNS={OUTSIDE}")?;
         writeln!(formatter, "TSUTSUMI_OUTSIDE_ADDRESS={OUTSIDE_V4}")?;
         writeln!(formatter, "TSUTSUMI_OUTSIDE_GATEWAY={OUTSIDE_GATE_V4}")?;
+        writeln!(formatter, "TSUTSUMI_ROOT={}", super::root::folder().display())?;
+        writeln!(
+            formatter,
+            "TSUTSUMI_UNBOUND_IMAGE={}",
+            super::images::unbound_name()
+        )?;
         writeln!(formatter, "TSUTSUMI_NODE_ADDRESS={}", own.node.v4)?;
         if let Some(v6) = own.node.v6 {
             writeln!(formatter, "TSUTSUMI_OUTSIDE_ADDRESS6={OUTSIDE_V6}")?;

@@ -18,6 +18,11 @@ pub(crate) fn coredns_name(version: &Version) -> String {
     format!("e2e.local/coredns:{version}")
 }
 
+/// Name of the image of Unbound.
+pub(crate) fn unbound_name() -> String {
+    format!("e2e.local/unbound:{}", tools::UNBOUND)
+}
+
 /// Packs and loads the holding process.
 pub(crate) fn import_pause() -> Result<()> {
     let program = Path::new(ROOT).join("pause");
@@ -68,7 +73,7 @@ pub(crate) fn import_unbound(root: &Path) -> Result<()> {
     import(
         "unbound",
         &Image {
-            name: &format!("e2e.local/unbound:{}", tools::UNBOUND),
+            name: &unbound_name(),
             user: NOBODY,
             entrypoint: "/usr/sbin/unbound",
             files: files.into_iter().map(entry).collect(),

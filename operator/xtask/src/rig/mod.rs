@@ -14,6 +14,7 @@ mod network;
 mod options;
 mod outside;
 mod pki;
+mod root;
 mod state;
 
 use std::fs::{self, File};
@@ -58,6 +59,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     let coredns = tools::coredns::binary(&cache, &options.dns.coredns)?;
     let helm = tools::helm::binary(&cache)?;
     let unbound = tools::unbound::folder(&cache)?;
+    let knot = tools::knot::folder(&cache)?;
     step("cleared what an earlier run left", clear::clear)?;
     let mut record = Record {
         boot: state::boot()?,
@@ -77,6 +79,7 @@ pub(crate) fn up(options: &Options) -> Result<Facts> {
     step("network and container runtime", || {
         network::make(&mut rig)?;
         containerd::start(&mut rig)?;
+        root::start(&mut rig, &knot)?;
         coredns::start_upstream(&mut rig)?;
         images::import_unbound(&unbound)?;
         images::import_pause()

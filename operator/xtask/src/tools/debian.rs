@@ -13,8 +13,10 @@ use crate::run;
 
 const SUITE: &str = "trixie";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+/// Where such a folder has its libraries.
+pub(crate) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+/// Where such a folder has the program that loads them.
+pub(crate) const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
 /// The folder that `packages` and all they depend on are unpacked into, without running any of their scripts.
 /// `version` is the first package's, and `needs` are files that must be there.

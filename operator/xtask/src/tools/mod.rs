@@ -6,6 +6,7 @@ pub(crate) mod coredns;
 pub(crate) mod debian;
 pub(crate) mod go;
 pub(crate) mod helm;
+pub(crate) mod knot;
 pub(crate) mod kubernetes;
 pub(crate) mod prometheus;
 pub(crate) mod system;
@@ -30,6 +31,8 @@ pub(crate) const COREDNS_NEWEST: &str = "1.15.0";
 pub(crate) const UNBOUND: &str = "1.26.2";
 /// What judges rules of Prometheus.
 pub(crate) const PROMTOOL: &str = "2.53.3";
+/// The server of the rig's own root.
+pub(crate) const KNOT: &str = "3.4.6";
 /// What installs the chart.
 pub(crate) const HELM: &str = "3.19.0";
 
@@ -76,6 +79,7 @@ pub(crate) fn all() -> Result<()> {
     }
     unbound::folder(&cache)?;
     prometheus::promtool(&cache)?;
+    knot::folder(&cache)?;
     helm::binary(&cache).map(drop)
 }
 

@@ -43,7 +43,7 @@ const LEAVES: [(&str, Peer); 3] = [
 ];
 
 /// The Secret with the keys of the probe zone.
-const ZONE_KEYS: &str = "tsutsumi-probe-zone-keys";
+pub(crate) const PROBE_ZONE_KEYS: &str = "tsutsumi-probe-zone-keys";
 
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -178,7 +178,7 @@ impl Certificates {
     }
 
     async fn zone_keys(&self, writer: &Writer) -> Result<(), CertificateError> {
-        let name = ZONE_KEYS;
+        let name = PROBE_ZONE_KEYS;
         let (data, secret) = self.read(name).await?;
         let data = match keys::due(&data).map_err(|source| CertificateError::Key { name, source })? {
             Some(next) => {

@@ -16,7 +16,7 @@ pub(crate) use merge::{Foreign, Ours, denials_only, lines, tail};
 pub use ownership::{OwnedBlock, Ownership, Role, Stanza, Written};
 pub use types::{
     BlockIdentity, Change, Clients, Desired, ForwardHardening, HardenError, Hardened, Identity, Made, Note,
-    Others, Probe, Restored,
+    Others, Probe, Restored, Root,
 };
 pub(crate) use write::clients;
 

@@ -61,6 +61,8 @@ pub enum Role {
     Nsid,
     /// A `forward` of the probe zone to its own server.
     ProbeForward,
+    /// A `forward` of the root, in front of a foreign one.
+    RootForward,
 }
 
 /// A `forward` stanza.

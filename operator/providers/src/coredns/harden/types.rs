@@ -23,6 +23,8 @@ pub struct Desired {
     pub forward: Option<ForwardHardening>,
     /// Where the probe zone is asked for.
     pub probe: Option<Probe>,
+    /// Who is asked for every name that nobody else answers.
+    pub root: Option<Root>,
 }
 
 impl Desired {
@@ -32,6 +34,7 @@ impl Desired {
             Role::BufSize => self.max_message_bytes.is_some(),
             Role::ForwardBrace | Role::ForwardOption => self.forward.is_some(),
             Role::ProbeForward => self.probe.is_some(),
+            Role::RootForward => self.root.is_some(),
             Role::Nsid => true,
         }
     }
@@ -76,6 +79,15 @@ pub enum Probe {
         /// Its server.
         server: Endpoint,
     },
+}
+
+/// Who is asked for every name that nobody else answers, in server blocks of the root that forward it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Root {
+    /// Whom the Corefile names itself.
+    AsItIs,
+    /// These servers, over UDP and TCP. What the Corefile names stays behind them and is not asked.
+    Servers(Vec<Endpoint>),
 }
 
 /// Options of `forward`.
@@ -241,6 +253,12 @@ pub enum Note {
         block: Vec<String>,
         /// The name forwarded.
         from: String,
+    },
+    /// Nothing forwards the root, or only imported text does.
+    #[error("no server block of this text forwards the root, so nothing leads to {servers}")]
+    NothingLeads {
+        /// Whom it should lead to.
+        servers: String,
     },
     /// This release cannot do it.
     #[error("{feature:?} needs CoreDNS {} or later", feature.since())]

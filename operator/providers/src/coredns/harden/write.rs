@@ -3,18 +3,18 @@
 use super::merge::{self, Foreign, Ours};
 use super::ownership::{OwnedBlock, Ownership, Role, Written};
 use super::strip::nth_of;
-use super::types::{Clients, Desired, HardenError, Note, Others, Probe};
+use super::types::{Clients, Desired, HardenError, Note, Others};
 use crate::coredns::acl::{self, Action};
 use crate::coredns::addresses::AddressSet;
 use crate::coredns::bufsize;
 use crate::coredns::corefile::{Block, Corefile, Place, Splice};
-use crate::coredns::forward::Forward;
 use crate::coredns::nsid::{self, Nsid};
 use crate::coredns::version::{Capabilities, Feature};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 
 mod forward;
+mod lead;
 use forward::harden_forwards;
 
 pub(crate) struct Output {
@@ -33,6 +33,8 @@ pub(super) struct Writer<'a> {
     splices: Vec<Splice>,
     written: Vec<Written>,
     notes: Vec<Note>,
+    /// Whether some block leads the root where it should.
+    leads: bool,
 }
 
 pub(crate) fn write(
@@ -47,6 +49,7 @@ pub(crate) fn write(
         splices: Vec::new(),
         written: Vec::new(),
         notes: Vec::new(),
+        leads: false,
     };
     for import in tree.imports().iter().filter(|import| import.is_opaque()) {
         writer.notes.push(Note::OpaqueBlocks {
@@ -65,6 +68,7 @@ pub(crate) fn write(
             });
         }
     }
+    lead::tell(&mut writer);
     let text = tree.splice(writer.splices).map_err(HardenError::Edit)?;
     Ok(Output {
         text,
@@ -137,12 +141,22 @@ impl Writer<'_> {
         // Behind the rest: a `bufsize` cannot be recovered, so taking out the others must leave it in its place.
         self.bufsize(block, &mut first, &mut last);
         // Last of all: its address may be unknown for a while, and then it has to stay where it is.
-        self.probe(block, &mut first)?;
+        lead::probe(self, block, &mut first)?;
+        let mut root = None;
+        match lead::root(self, block)? {
+            Some((at, ours)) if at == opening => first.push(ours),
+            Some((at, ours)) if Some(at) == behind => last.push(ours),
+            other => root = other,
+        }
         self.insert(block, opening, first);
         if let Some(lexeme) = behind {
             self.insert(block, lexeme, last);
         }
         harden_forwards(self, block);
+        if let Some((lexeme, ours)) = root {
+            // Behind the braces that the `forward` before it may just have got.
+            self.insert(block, lexeme, vec![ours]);
+        }
         Ok(())
     }
 
@@ -213,43 +227,6 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// In front of the forward of the root, since the first `forward` that fits takes the question. It gets the options
-    /// that every other one gets, so the zone sees what the upstreams see.
-    fn probe(&mut self, block: &Block, first: &mut Vec<(Role, Lines)>) -> Result<(), HardenError> {
-        let Some(Probe::Server { zone, server }) = &self.desired.probe else {
-            return Ok(());
-        };
-        let mut forwards = block.directives().iter().filter_map(Forward::of);
-        let leads = |forward: &Forward<'_>, from: &str| is_zone(forward.from, from);
-        let taken = forwards.clone().any(|forward| leads(&forward, zone.as_str()));
-        if taken
-            || !forwards.any(|forward| leads(&forward, "."))
-            || !block.keys().iter().any(|key| serves_root(key))
-        {
-            return Ok(());
-        }
-        let head = format!("forward {zone} {server}");
-        let bare = Corefile::parse(&format!(". {{\n{head}\n}}\n")).map_err(HardenError::Syntax)?;
-        let directives = bare.blocks().iter().flat_map(Block::directives);
-        let options: Vec<_> = directives
-            .filter_map(Forward::of)
-            .flat_map(|forward| forward::wanted(self, block, &forward))
-            .map(|option| (1, option))
-            .collect();
-        let lines = if options.is_empty() {
-            vec![(0, head)]
-        } else {
-            [
-                vec![(0, format!("{head} {{"))],
-                options,
-                vec![(0, "}".to_owned())],
-            ]
-            .concat()
-        };
-        first.push((Role::ProbeForward, lines));
-        Ok(())
-    }
-
     fn has(&mut self, feature: Feature) -> bool {
         let has = self.capabilities.has(feature);
         if !has {
@@ -291,21 +268,6 @@ impl Writer<'_> {
             });
         }
     }
-}
-
-/// Whether a server block with this address answers for every name over plain DNS.
-fn serves_root(key: &str) -> bool {
-    let key = key.strip_prefix("dns://").unwrap_or(key);
-    key == "."
-        || key
-            .strip_prefix(".:")
-            .is_some_and(|port| port.parse::<u16>().is_ok())
-}
-
-/// Whether both name the same zone, with or without the final dot.
-fn is_zone(one: &str, other: &str) -> bool {
-    let plain = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    plain(one) == plain(other)
 }
 
 /// The last word of the main file that brings, or may bring, a foreign `acl` or `bufsize`.
