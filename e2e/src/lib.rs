@@ -20,4 +20,5 @@ pub mod process;
 pub mod rig;
 pub mod scenario;
 pub mod steady;
+pub mod unbound;
 pub mod wait;

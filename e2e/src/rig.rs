@@ -33,10 +33,6 @@ pub struct Rig {
     pub kubectl: PathBuf,
     /// An administrator's kubeconfig.
     pub kubeconfig: PathBuf,
-    /// The image of Unbound, which every node has.
-    pub unbound_image: String,
-    /// The folder with the servers and keys of the rig's root.
-    pub root: PathBuf,
 }
 
 impl Rig {
@@ -53,9 +49,24 @@ impl Rig {
             helm: fact("TSUTSUMI_HELM")?.into(),
             kubectl: fact("TSUTSUMI_KUBECTL")?.into(),
             kubeconfig: fact("KUBECONFIG")?.into(),
-            unbound_image: fact("TSUTSUMI_UNBOUND_IMAGE")?,
-            root: fact("TSUTSUMI_ROOT")?.into(),
         })
+    }
+
+    /// The image of Unbound, which every node has.
+    ///
+    /// # Errors
+    /// If the fact is missing: only tests of managed resolvers need it.
+    pub fn unbound_image(&self) -> Result<String> {
+        fact("TSUTSUMI_UNBOUND_IMAGE")
+    }
+
+    /// A file of the rig's root: `named.root` or `root.key`.
+    ///
+    /// # Errors
+    /// If the fact is missing, or the file cannot be read.
+    pub fn root(&self, file: &str) -> Result<String> {
+        let path = Path::new(&fact("TSUTSUMI_ROOT")?).join(file);
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }
 
     /// Runs a line as a person would who has `kubectl` and an administrator's kubeconfig.

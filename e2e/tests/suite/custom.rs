@@ -12,6 +12,7 @@ use tsutsumi_e2e::{
     scenario::{self, From, READY},
     wait,
 };
+use tsutsumi_model::{ControlId, ControlState};
 
 #[test]
 fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
@@ -36,7 +37,13 @@ fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
             untouched(1).await
         })
         .await?;
-        s.cluster.apply_policy(&policy::enforcing(name)).await?;
+        // Nothing that the platform's file imports can change how questions leave.
+        let with_recursion = policy::enforcing(name);
+        let mut possible = with_recursion.clone();
+        if let Some(spec) = possible["spec"].as_object_mut() {
+            spec.remove("recursion");
+        }
+        s.cluster.apply_policy(&possible).await?;
         let told = s
             .says(name, ConditionType::Programmed, "False", Reason::Unsupported)
             .await?;
@@ -83,6 +90,17 @@ fn what_the_platform_imports_is_written_and_its_own_file_never() -> Result<()> {
         s.outside_is_refused().await?;
         client.lost_nothing()?;
         ensure!(rules().await? == written, "our rules did not survive");
+        untouched(2).await?;
+
+        // Whoever asks for it all the same is told what is so, and whose it is.
+        s.cluster.apply_policy(&with_recursion).await?;
+        s.control_says(
+            name,
+            ControlId::Dns03,
+            ControlState::Fail,
+            &["The platform owns the Corefile"],
+        )
+        .await?;
         untouched(2).await
     })
 }

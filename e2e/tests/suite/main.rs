@@ -11,6 +11,7 @@ mod deletion;
 mod dns_01;
 mod dns_02;
 mod dns_03;
+mod dns_05;
 mod dns_09;
 mod dns_12;
 mod edits;

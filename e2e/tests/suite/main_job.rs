@@ -28,8 +28,13 @@ fn an_open_resolver_is_closed_and_nobody_inside_notices() -> Result<()> {
         println!("{asked} questions from inside were all answered");
 
         for id in ControlId::ALL {
+            // Nobody validates where the cluster's own upstreams are asked, and the example asks for no other.
+            let state = match id {
+                ControlId::Dns05 => ControlState::NotApplicable,
+                _ => ControlState::Pass,
+            };
             ensure!(
-                policy::came_to(&ready, id, ControlState::Pass),
+                policy::came_to(&ready, id, state),
                 "{id}: {:?}",
                 policy::control(&ready, id)
             );

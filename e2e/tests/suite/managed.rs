@@ -1,8 +1,6 @@
 //! A resolver of ours behind cluster DNS: what the path lets through without it is refused with it, nobody inside notices
 //! the switch, and what does not come up takes nothing away.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
 use hickory_proto::op::ResponseCode;
 use k8s_openapi::api::{
@@ -30,12 +28,10 @@ const GOOD: &str = "town";
 const BOGUS: &str = "broken";
 
 /// Installs with the right to run resolvers, and says what the rig's root is.
-async fn prepare(s: &Scenario) -> Result<()> {
-    install::install(&s.rig, &install::with_resolvers(&s.rig, &s.rig.unbound_image))?;
-    let file =
-        |name: &str| fs::read_to_string(s.rig.root.join(name)).with_context(|| format!("reading {name}"));
-    give(s, HINTS, "named.root", &file("named.root")?).await?;
-    give(s, ANCHORS, "root.key", &file("root.key")?).await
+pub(crate) async fn prepare(s: &Scenario) -> Result<()> {
+    install::install(&s.rig, &install::with_resolvers(&s.rig, &s.rig.unbound_image()?))?;
+    give(s, HINTS, "named.root", &s.rig.root("named.root")?).await?;
+    give(s, ANCHORS, "root.key", &s.rig.root("root.key")?).await
 }
 
 async fn give(s: &Scenario, name: &str, key: &str, text: &str) -> Result<()> {
@@ -57,7 +53,7 @@ fn code(s: &Scenario, zone: &str) -> Result<ResponseCode> {
     Ok(s.ask_inside(DNS_SERVICE, &Question::a(fresh_below(zone)))?.code)
 }
 
-fn validates(s: &Scenario) -> Result<()> {
+pub(crate) fn validates(s: &Scenario) -> Result<()> {
     let (good, bogus) = (code(s, GOOD)?, code(s, BOGUS)?);
     ensure!(
         (good, bogus) == (ResponseCode::NoError, ResponseCode::ServFail),
@@ -66,7 +62,7 @@ fn validates(s: &Scenario) -> Result<()> {
     Ok(())
 }
 
-fn believes_everything(s: &Scenario) -> Result<()> {
+pub(crate) fn believes_everything(s: &Scenario) -> Result<()> {
     let (good, bogus) = (code(s, GOOD)?, code(s, BOGUS)?);
     ensure!(
         (good, bogus) == (ResponseCode::NoError, ResponseCode::NoError),
@@ -115,7 +111,7 @@ fn what_does_not_come_up_takes_nothing_away() -> Result<()> {
         s.ready(&policy::managed(name)).await?;
         let client = s.keep_asking_for(Names::FreshBelow(GOOD)).await?;
 
-        let hints = fs::read_to_string(s.rig.root.join("named.root"))?;
+        let hints = s.rig.root("named.root")?;
         give(s, HINTS, "named.root", "town. MX 10 nobody.\n").await?;
         let told = s
             .says(name, ConditionType::Programmed, "False", Reason::ResolverRefused)
@@ -137,7 +133,7 @@ fn what_does_not_come_up_takes_nothing_away() -> Result<()> {
         s.says(name, ConditionType::Programmed, "False", Reason::ResolverRefused)
             .await?;
         validates(s)?;
-        install::install(&s.rig, &install::with_resolvers(&s.rig, &s.rig.unbound_image))?;
+        install::install(&s.rig, &install::with_resolvers(&s.rig, &s.rig.unbound_image()?))?;
         s.becomes_ready(name).await?;
         validates(s)?;
         s.delete(name).await?;

@@ -31,6 +31,8 @@ pub struct Asked {
     pub any_empty: bool,
     /// Every question to an upstream is to leave from a port of its own.
     pub random_ports: bool,
+    /// Answers are to be validated.
+    pub validation: bool,
 }
 
 /// The workload that serves cluster DNS, as commands name it.
@@ -115,6 +117,8 @@ pub struct Dossier {
     pub target: Target,
     /// The DNS pods.
     pub pods: Vec<PodFacts>,
+    /// The pods of the managed resolver behind them; none where there is none.
+    pub resolvers: Vec<PodFacts>,
     /// The ways from outside to them.
     pub exposures: Vec<Exposure>,
     /// Whether there is a prober inside.
@@ -188,7 +192,12 @@ impl Dossier {
 
     /// Whether the place is a pod to which Kubernetes sends nobody at present.
     pub(crate) fn is_not_ready(&self, place: &Place) -> bool {
-        matches!(place, Place::Pod(label) if self.pods.iter().any(|pod| pod.label == *label && !pod.ready))
+        let (pods, label) = match place {
+            Place::Pod(label) => (&self.pods, label),
+            Place::Resolver(label) => (&self.resolvers, label),
+            Place::Exposure(_) => return false,
+        };
+        pods.iter().any(|pod| pod.label == *label && !pod.ready)
     }
 
     /// Every planned probe with what it saw. An observation belongs to a step only if it is of the same probe and from

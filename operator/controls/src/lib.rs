@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod dns_01;
 pub mod dns_02;
 pub mod dns_03;
+pub mod dns_05;
 pub mod dns_09;
 pub mod dns_12;
 pub mod dossier;
@@ -27,5 +28,5 @@ pub use dossier::{
     AclLeak, Asked, Availability, Dossier, Hole, KnownVersion, Others, PodFacts, Target, VersionSource,
 };
 pub use ledger::{Judgement, MAX_DECIDING};
-pub use round::{Aim, Place, Purpose, Round, Step, Warmed};
+pub use round::{Aim, Place, Purpose, Round, Step, Trial, Warmed};
 pub use text::{EXPECTED_MAX, MESSAGE_MAX, OBSERVED_MAX, bounded};

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tsutsumi_model::{Probe, Vantage};
+use tsutsumi_model::{Probe, Validator, Vantage, ZoneName};
 
 /// A name that was asked for from inside shortly before, so that the answer is in the cache.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -17,6 +17,68 @@ pub enum Warmed {
     ForwardedAbsent,
     /// A name that is forwarded and exists: the cache of answers.
     ForwardedPresent,
+}
+
+/// A name of the probe zone that tells whether a resolver validates.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Trial {
+    /// Well signed.
+    Good,
+    /// Well signed, behind aliases.
+    Chain,
+    /// Not there, and proven not to be.
+    Absent,
+    /// Unsigned, in a zone that is proven to be so.
+    Insecure,
+    /// With a signature that is wrong.
+    Bogus,
+    /// With a signature that is over.
+    Expired,
+    /// With a signature that is not yet valid.
+    Early,
+    /// Without the signature that it should have.
+    Stripped,
+    /// As [`Self::Bogus`], for a client that wants to validate by itself.
+    Unchecked,
+}
+
+impl Trial {
+    /// Every trial.
+    pub const ALL: [Self; 9] = [
+        Self::Good,
+        Self::Chain,
+        Self::Absent,
+        Self::Insecure,
+        Self::Bogus,
+        Self::Expired,
+        Self::Early,
+        Self::Stripped,
+        Self::Unchecked,
+    ];
+
+    /// The kind of name in the probe zone.
+    #[must_use]
+    pub const fn name(self) -> ZoneName {
+        match self {
+            Self::Good => ZoneName::Good,
+            Self::Chain => ZoneName::Chain,
+            Self::Absent => ZoneName::Absent,
+            Self::Insecure => ZoneName::Insecure,
+            Self::Bogus | Self::Unchecked => ZoneName::Bogus,
+            Self::Expired => ZoneName::Expired,
+            Self::Early => ZoneName::Early,
+            Self::Stripped => ZoneName::Stripped,
+        }
+    }
+
+    /// Who is to validate it.
+    #[must_use]
+    pub const fn validator(self) -> Validator {
+        match self {
+            Self::Unchecked => Validator::Asker,
+            _ => Validator::Server,
+        }
+    }
 }
 
 /// What one probe is to show.
@@ -42,6 +104,8 @@ pub enum Aim {
     SizeOverTcp,
     /// Type ANY from a client that is served.
     InsideAny,
+    /// Whether signatures are validated.
+    Validation(Trial),
     /// The pod's metrics, before the series.
     Metrics,
     /// A series for names of the probe zone, which hears from which ports it is asked.
@@ -66,6 +130,7 @@ impl Aim {
             | Self::SizeWithoutEdns
             | Self::SizeOverTcp
             | Self::InsideAny
+            | Self::Validation(_)
             | Self::Metrics
             | Self::Ports
             | Self::Upstreams
@@ -91,6 +156,15 @@ impl fmt::Display for Aim {
             Self::SizeWith4096 => "the big answer with EDNS 4096",
             Self::SizeWithoutEdns => "the big answer without EDNS",
             Self::SizeOverTcp => "the big answer",
+            Self::Validation(Trial::Good) => "a well signed name",
+            Self::Validation(Trial::Chain) => "a well signed name behind aliases",
+            Self::Validation(Trial::Absent) => "a name that is proven to be absent",
+            Self::Validation(Trial::Insecure) => "a name of an unsigned zone",
+            Self::Validation(Trial::Bogus) => "a name with a wrong signature",
+            Self::Validation(Trial::Expired) => "a name with a signature that is over",
+            Self::Validation(Trial::Early) => "a name with a signature of the future",
+            Self::Validation(Trial::Stripped) => "a name whose signature is missing",
+            Self::Validation(Trial::Unchecked) => "a name with a wrong signature, checking disabled",
             Self::Metrics => "the metrics",
             Self::Ports => "the series for the probe zone",
             Self::Upstreams => "the series for upstreams",
@@ -106,6 +180,8 @@ pub enum Place {
     Pod(String),
     /// A way from outside to the DNS pods, by the object that opens it.
     Exposure(String),
+    /// A pod of the managed resolver at its own address, by its label.
+    Resolver(String),
 }
 
 impl fmt::Display for Place {
@@ -113,6 +189,7 @@ impl fmt::Display for Place {
         match self {
             Self::Pod(label) => write!(f, "pod {label}"),
             Self::Exposure(object) => f.write_str(object),
+            Self::Resolver(label) => write!(f, "resolver {label}"),
         }
     }
 }

@@ -8,11 +8,13 @@ use tsutsumi_model::{
 };
 
 use crate::{
-    Aim, Asked, Availability, Dossier, KnownVersion, Others, Place, PodFacts, Purpose, Step, Target, Warmed,
+    Aim, Asked, Availability, Dossier, KnownVersion, Others, Place, PodFacts, Purpose, Step, Target, Trial,
+    Warmed,
 };
 
 pub(crate) const PODS: [&str; 2] = ["kube-system/coredns-a", "kube-system/coredns-b"];
 pub(crate) const SERVICE: &str = "Service kube-system/dns-nodeport";
+pub(crate) const RESOLVER: &str = "tsutsumi/unbound-a";
 pub(crate) const VERSION: &str = "1.14.7";
 pub(crate) const ZONE: &str = "10.96.0.53:53";
 pub(crate) const UPSTREAM: &str = "192.0.2.53:53";
@@ -25,6 +27,7 @@ pub(crate) fn holding() -> Dossier {
             udp_max_bytes: Some(1232),
             any_empty: true,
             random_ports: true,
+            validation: true,
         },
         target: Target {
             namespace: "kube-system".into(),
@@ -44,6 +47,12 @@ pub(crate) fn holding() -> Dossier {
                 image_version: Some(format!("v{VERSION}")),
             })
             .collect(),
+        resolvers: vec![PodFacts {
+            label: RESOLVER.into(),
+            endpoints: vec![endpoint("10.0.0.9:53")],
+            ready: true,
+            image_version: None,
+        }],
         exposures: vec![Exposure {
             object: SERVICE.into(),
             endpoints: vec![endpoint("192.0.2.10:30053")],
@@ -98,6 +107,19 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
             }
         }
     }
+    let pods = dossier
+        .pods
+        .iter()
+        .map(|pod| (Place::Pod(pod.label.clone()), pod));
+    let resolvers = dossier
+        .resolvers
+        .iter()
+        .map(|pod| (Place::Resolver(pod.label.clone()), pod));
+    for (place, pod) in pods.chain(resolvers) {
+        for trial in Trial::ALL {
+            wanted.push((Aim::Validation(trial), place.clone(), pod.endpoints[0], Udp));
+        }
+    }
     for exposure in &dossier.exposures {
         for aim in outside() {
             for transport in &exposure.transports {
@@ -126,6 +148,7 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
                 qtype: QueryType::A,
                 qclass: QueryClass::In,
                 edns,
+                validator: None,
             };
             (
                 Purpose { aim, place },
@@ -172,6 +195,10 @@ fn outside() -> [Aim; 4] {
 /// What a step sees where all is well.
 pub(crate) fn well((purpose, probe): &Step) -> Observation {
     let saw = match purpose.aim {
+        Aim::Validation(Trial::Good | Trial::Chain) => validated(Rcode::NOERROR, 1),
+        Aim::Validation(Trial::Absent) => validated(Rcode::NXDOMAIN, 0),
+        Aim::Validation(Trial::Insecure) => answer(Rcode::NOERROR, 1, 80, false),
+        Aim::Validation(_) => answer(Rcode::SERVFAIL, 0, 60, false),
         Aim::Metrics => counts(0, 100),
         Aim::MetricsAfter => counts(0, 132),
         Aim::Ports => tally(256, 0),
@@ -195,12 +222,24 @@ pub(crate) fn answer(rcode: Rcode, answers: u16, bytes: u32, truncated: bool) ->
     Saw::Answer(DnsAnswer {
         rcode,
         truncated,
+        authentic: false,
         query_bytes: 50,
         answer_bytes: bytes,
         answers,
         nsid: None,
         extended_errors: vec![],
     })
+}
+
+/// An answer whose server says that it has validated it.
+pub(crate) fn validated(rcode: Rcode, answers: u16) -> Saw {
+    match answer(rcode, answers, 120, false) {
+        Saw::Answer(answer) => Saw::Answer(DnsAnswer {
+            authentic: true,
+            ..answer
+        }),
+        other => other,
+    }
 }
 
 pub(crate) fn version(version: &str) -> Saw {

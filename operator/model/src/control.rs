@@ -17,6 +17,9 @@ pub enum ControlId {
     /// Source ports cannot be guessed at the resolver.
     #[serde(rename = "DNS-03")]
     Dns03,
+    /// Signatures are validated.
+    #[serde(rename = "DNS-05")]
+    Dns05,
     /// No amplification.
     #[serde(rename = "DNS-09")]
     Dns09,
@@ -27,7 +30,14 @@ pub enum ControlId {
 
 impl ControlId {
     /// Every control, in the order of the catalogue.
-    pub const ALL: [Self; 5] = [Self::Dns01, Self::Dns02, Self::Dns03, Self::Dns09, Self::Dns12];
+    pub const ALL: [Self; 6] = [
+        Self::Dns01,
+        Self::Dns02,
+        Self::Dns03,
+        Self::Dns05,
+        Self::Dns09,
+        Self::Dns12,
+    ];
 
     /// The id as it stands in reports, for example `DNS-01`.
     #[must_use]
@@ -36,6 +46,7 @@ impl ControlId {
             Self::Dns01 => "DNS-01",
             Self::Dns02 => "DNS-02",
             Self::Dns03 => "DNS-03",
+            Self::Dns05 => "DNS-05",
             Self::Dns09 => "DNS-09",
             Self::Dns12 => "DNS-12",
         }
@@ -61,7 +72,7 @@ impl FromStr for ControlId {
 
 /// The text names no control of the catalogue.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a control; the catalogue has DNS-01, DNS-02, DNS-03, DNS-09 and DNS-12")]
+#[error("`{0}` is not a control; the catalogue has DNS-01, DNS-02, DNS-03, DNS-05, DNS-09 and DNS-12")]
 pub struct UnknownControl(pub String);
 
 /// What a control's evaluation came to. Nothing that was not tested is ever `Pass`.

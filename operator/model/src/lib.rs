@@ -15,11 +15,11 @@ mod verdict;
 pub use arrival::{Arrival, Arrivals, Asker, Heard};
 pub use control::{ControlId, ControlState, UnknownControl, Vantage};
 pub use fact::{ClientAddress, Exposure, Reach};
-pub use mark::{Mark, MarkError, MarkKey, MarkKeyError, ZoneName};
+pub use mark::{INSECURE_ZONE, Mark, MarkError, MarkKey, MarkKeyError, ZoneName};
 pub use name::{DomainName, NameError};
 pub use probe::{
     Ask, DnsAnswer, DnsQuestion, Endpoint, Failure, MetricName, MetricSample, Observation, Port, Probe,
-    QueryClass, QueryType, Rcode, Saw, Transport,
+    QueryClass, QueryType, Rcode, Saw, Transport, Validator,
 };
 pub use series::{Series, Tally};
 pub use verdict::{Evidence, Verdict};

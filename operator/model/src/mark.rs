@@ -10,6 +10,11 @@ use hmac::{Hmac, Mac, digest::KeyInit};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::{DomainName, NameError};
+
+/// The label of the unsigned zone below a probe zone.
+pub const INSECURE_ZONE: &str = "insecure";
+
 /// The answer that a probe zone gives to a name.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum ZoneName {
@@ -86,6 +91,18 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The whole name in a probe zone; names without a signature stand in a zone of their own below it.
+    ///
+    /// # Errors
+    /// If it gets too long.
+    pub fn name_in(&self, zone: &DomainName, key: &MarkKey) -> Result<DomainName, NameError> {
+        let label = self.label(key);
+        match self.name {
+            ZoneName::Insecure => zone.child(INSECURE_ZONE)?.child(&label),
+            _ => zone.child(&label),
+        }
+    }
+
     /// The label that says so: letters, digits and hyphens, at most 63 octets.
     #[must_use]
     pub fn label(&self, key: &MarkKey) -> String {
@@ -248,7 +265,7 @@ mod tests {
         for name in ZoneName::ALL {
             let label = longest(name).label(&KEY);
             assert!(label.len() <= 63, "{label}");
-            assert!(label.parse::<crate::DomainName>().is_ok(), "{label}");
+            assert!(label.parse::<DomainName>().is_ok(), "{label}");
             assert_eq!(
                 Mark::read(&label.to_ascii_uppercase(), &KEY, 0),
                 Ok(longest(name))

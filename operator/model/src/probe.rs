@@ -97,6 +97,18 @@ pub struct DnsQuestion {
     /// The EDNS message size offered, in bytes; less than 512 counts as 512 (RFC 6891, 6.2.3), absent means no EDNS at
     /// all.
     pub edns: Option<u16>,
+    /// Who is to validate, where the question is about that; needs EDNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validator: Option<Validator>,
+}
+
+/// Who is to validate signatures (RFC 4035, 3.2).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Validator {
+    /// The server: DO and AD are set.
+    Server,
+    /// The asker itself: DO and CD are set, so that the server hands out what it cannot validate.
+    Asker,
 }
 
 /// The metric families that a probe may read, a closed set.
@@ -202,6 +214,9 @@ pub struct DnsAnswer {
     pub rcode: Rcode,
     /// The TC bit.
     pub truncated: bool,
+    /// The AD bit: the server has validated all that the answer says (RFC 4035, 3.2.3).
+    #[serde(default)]
+    pub authentic: bool,
     /// The size of the query that was sent, in bytes of DNS message.
     pub query_bytes: u32,
     /// The size of the answer on the wire, in bytes of DNS message (without the TCP length).

@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
-use tsutsumi_model::{DnsAnswer, DnsQuestion, Failure, QueryClass, QueryType, Transport};
+use tsutsumi_model::{DnsAnswer, DnsQuestion, Failure, QueryClass, QueryType, Transport, Validator};
 
 use self::decode::{NotAnAnswer, decode};
 use crate::egress::Pass;
@@ -125,7 +125,7 @@ struct Query {
 }
 
 impl Query {
-    /// A random id, RD set, and with EDNS an empty NSID option (RFC 5001, 2.1).
+    /// A random id, RD set, what the validator wants, and with EDNS an empty NSID option (RFC 5001, 2.1).
     fn encode(question: &DnsQuestion) -> Result<Self, ProtoError> {
         let mut name = Name::from_ascii(question.name.as_str())?;
         name.set_fqdn(true);
@@ -144,12 +144,15 @@ impl Query {
         });
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
+        message.metadata.authentic_data = question.validator == Some(Validator::Server);
+        message.metadata.checking_disabled = question.validator == Some(Validator::Asker);
         message.add_query(wanted);
         let question_end = message.to_vec()?.len();
         if let Some(size) = question.edns {
             let mut edns = Edns::new();
             edns.set_max_payload(size);
             edns.options_mut().insert(EdnsOption::NSID(NSIDPayload::new([])?));
+            edns.set_dnssec_ok(question.validator.is_some());
             message.set_edns(edns);
         }
         Ok(Self {
@@ -174,6 +177,7 @@ mod tests {
             qtype: QueryType::Txt,
             qclass: QueryClass::Ch,
             edns,
+            validator: None,
         }
     }
 
@@ -198,6 +202,31 @@ mod tests {
         let query = Query::encode(&question(Some(4096))).unwrap();
         let opt = &query.bytes[query.question_end..];
         assert_eq!(opt, [0, 0, 41, 0x10, 0, 0, 0, 0, 0, 0, 4, 0, 3, 0, 0]);
+    }
+
+    #[test]
+    fn who_validates_stands_in_the_header_and_in_edns() {
+        for (validator, flags, dnssec_ok) in [
+            (None, [1, 0], 0),
+            (Some(Validator::Server), [1, 0x20], 0x80),
+            (Some(Validator::Asker), [1, 0x10], 0x80),
+        ] {
+            let asked = DnsQuestion {
+                validator,
+                ..question(Some(1232))
+            };
+            let query = Query::encode(&asked).unwrap();
+            assert_eq!(
+                query.bytes[2..4],
+                flags,
+                "{validator:?}: RD, AD, CD (RFC 4035, 3.1.6 and 3.2.2)"
+            );
+            assert_eq!(
+                query.bytes[query.question_end + 7],
+                dnssec_ok,
+                "{validator:?}: DO (RFC 3225)"
+            );
+        }
     }
 
     #[test]

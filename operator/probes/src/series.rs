@@ -62,6 +62,7 @@ async fn one(series: &Series, name: &DomainName, egress: &Egress) -> Result<Rcod
         qtype: QueryType::A,
         qclass: QueryClass::In,
         edns: Some(OFFERED),
+        validator: None,
     };
     dns::ask(&question, &pass).await.map(|answer| answer.rcode)
 }

@@ -15,13 +15,13 @@ use hickory_proto::{
         rdata::{A, CNAME, NS, SOA, TXT},
     },
 };
-use tsutsumi_model::{Mark, MarkError, MarkKey, ZoneName};
+use tsutsumi_model::{INSECURE_ZONE, Mark, MarkError, MarkKey, ZoneName};
 
 use crate::{
     apex::Apex,
     deny,
     keys::Keys,
-    place::{INSECURE, Place, SERVER},
+    place::{Place, SERVER},
     query::Query,
     sign::{SignError, Signature, Signer},
 };
@@ -129,7 +129,7 @@ impl Zone {
     pub fn new(apex: &Apex, keys: Keys) -> Result<Self, ZoneError> {
         let apex = apex.wire().clone();
         Ok(Self {
-            cut: apex.prepend_label(INSECURE)?,
+            cut: apex.prepend_label(INSECURE_ZONE)?,
             server: apex.prepend_label(SERVER)?,
             mark: keys.mark,
             signer: Signer {

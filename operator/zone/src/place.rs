@@ -1,10 +1,8 @@
 //! Where in the zone a name stands.
 
 use hickory_proto::rr::Name;
-use tsutsumi_model::{Mark, MarkError, MarkKey, ZoneName};
+use tsutsumi_model::{INSECURE_ZONE, Mark, MarkError, MarkKey, ZoneName};
 
-/// The label of the unsigned zone below.
-pub(crate) const INSECURE: &str = "insecure";
 /// The label of the zone's server.
 pub(crate) const SERVER: &str = "ns";
 
@@ -44,7 +42,7 @@ impl Place {
         let [front @ .., label] = &labels[..below] else {
             return Self::Apex;
         };
-        if label.eq_ignore_ascii_case(INSECURE.as_bytes()) {
+        if label.eq_ignore_ascii_case(INSECURE_ZONE.as_bytes()) {
             return match front {
                 [] => Self::Cut,
                 [label] => match read(label) {

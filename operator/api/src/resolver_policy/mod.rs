@@ -58,6 +58,11 @@ use crate::values::{Cidr, Period};
         json_path = ".status.controls[?(@.id==\"DNS-03\")].state"
     ),
     printcolumn(
+        name = "DNS-05",
+        type_ = "string",
+        json_path = ".status.controls[?(@.id==\"DNS-05\")].state"
+    ),
+    printcolumn(
         name = "DNS-09",
         type_ = "string",
         json_path = ".status.controls[?(@.id==\"DNS-09\")].state"

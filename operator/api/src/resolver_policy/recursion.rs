@@ -43,6 +43,14 @@ pub struct Recursion {
     pub roots: Option<Roots>,
 }
 
+impl Recursion {
+    /// Whether what is answered is to be validated.
+    #[must_use]
+    pub fn validates(&self) -> bool {
+        self.via == Some(Via::Managed) && self.dnssec.unwrap_or_default() != Dnssec::Off
+    }
+}
+
 /// Who resolves.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(crate = "k8s_openapi::serde")]

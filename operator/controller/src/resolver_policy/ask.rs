@@ -52,6 +52,7 @@ fn questions<'a>(pods: &'a [DnsPod], name: &'a DomainName) -> impl Iterator<Item
                     qtype: QueryType::A,
                     qclass: QueryClass::In,
                     edns: Some(1232),
+                    validator: None,
                 })
             })
         });

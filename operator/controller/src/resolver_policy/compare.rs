@@ -23,6 +23,7 @@ pub(crate) fn questions(server: Endpoint, first_id: u32, cluster_domain: &Domain
                 qtype: QueryType::A,
                 qclass: QueryClass::In,
                 edns: Some(1232),
+                validator: None,
             }),
         })
         .collect()
@@ -107,6 +108,7 @@ mod tests {
         Saw::Answer(DnsAnswer {
             rcode,
             truncated: false,
+            authentic: false,
             query_bytes: 40,
             answer_bytes: 80,
             answers: 1,

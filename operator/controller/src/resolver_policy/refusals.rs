@@ -94,10 +94,12 @@ mod tests {
             qtype: QueryType::A,
             qclass: QueryClass::In,
             edns: None,
+            validator: None,
         };
         let answer = DnsAnswer {
             rcode: Rcode::REFUSED,
             truncated: false,
+            authentic: false,
             query_bytes: 40,
             answer_bytes: 40,
             answers: 0,

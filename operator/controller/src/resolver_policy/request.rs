@@ -8,6 +8,7 @@ use std::{
 
 use tsutsumi_api::resolver_policy::{Rollout, RolloutState, WorkloadKind};
 use tsutsumi_engine::{
+    managed,
     platform::Channel,
     resolver::Checked,
     target::Target,
@@ -98,6 +99,7 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
                 config_map: written_to(target),
             },
             pods: pods.collect(),
+            resolvers: resolvers(ctx, checked),
             exposures: checked.reach.exposures.clone(),
             cluster_domain: ctx.cluster_domain.clone(),
             namespace: ctx.scope.own_namespace.clone(),
@@ -117,6 +119,33 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             .unwrap_or_default(),
         live: hash(target.corefile.as_deref().unwrap_or_default()),
     })
+}
+
+/// The pods of the policy's managed resolver.
+fn resolvers(ctx: &Ctx, checked: &Checked<'_>) -> Vec<RoundPod> {
+    let policy = checked.policy.metadata.name.as_deref();
+    let namespace = &ctx.scope.own_namespace;
+    let pods = ctx.caches.pods();
+    let ours = pods.iter().filter(|pod| {
+        pod.metadata.namespace.as_ref() == Some(namespace)
+            && pod.metadata.deletion_timestamp.is_none()
+            && pod.label(managed::LABEL) == policy
+    });
+    let facts = ours.map(|pod| RoundPod {
+        label: format!("{namespace}/{}", pod.metadata.name.as_deref().unwrap_or_default()),
+        endpoints: pod
+            .addresses
+            .iter()
+            .map(|address| managed::endpoint(*address))
+            .collect(),
+        metrics: None,
+        ready: pod.ready,
+        image_version: None,
+    });
+    // One that is coming up has no address yet.
+    let mut facts: Vec<RoundPod> = facts.filter(|pod| !pod.endpoints.is_empty()).collect();
+    facts.sort_by(|one, other| one.label.cmp(&other.label));
+    facts
 }
 
 /// The same for the same text, within one process.

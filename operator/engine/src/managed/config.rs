@@ -23,7 +23,8 @@ pub(super) const RUN: &str = "/run/unbound";
 /// The key of Unbound's own file.
 pub(super) const MAIN: &str = "unbound.conf";
 
-const DNS: Port = Port::new(53).expect("53 is not 0");
+/// Where the resolver listens.
+pub(super) const DNS: Port = Port::new(53).expect("53 is not 0");
 const TLS: Port = Port::new(853).expect("853 is not 0");
 /// Queries per second to one zone; a flood of random names ends there.
 const ZONE_RATE_LIMIT: Option<NonZeroU32> = NonZeroU32::new(1000);

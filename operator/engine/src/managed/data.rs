@@ -59,7 +59,10 @@ impl Data {
         let hints = hints.map_or_else(|| NAMED_ROOT.to_owned(), |hints| hints.to_string());
         let anchors = anchors.map_or_else(
             || anchors::ROOT_KEY.to_owned(),
-            |keys| keys.iter().map(|key| format!("{key}\n")).collect(),
+            |keys| {
+                keys.iter()
+                    .fold(String::new(), |text, key| text + &key.to_string() + "\n")
+            },
         );
         Ok((hints, anchors))
     }

@@ -168,6 +168,15 @@ pub fn name(policy: &str) -> String {
     format!("{PREFIX}{policy}")
 }
 
+/// Where a pod of a managed resolver is asked.
+#[must_use]
+pub const fn endpoint(address: IpAddr) -> Endpoint {
+    Endpoint {
+        address,
+        port: config::DNS,
+    }
+}
+
 /// What should run for a policy, from the check, the cluster and what was read for it. `now` is in seconds since 1970.
 #[must_use]
 pub fn decide(checked: &Checked<'_>, cluster: &Cluster, data: &Data, now: u64) -> Managed {
@@ -302,7 +311,11 @@ fn wish<'a>(
         others: Others::Refuse,
         reason: None,
     };
-    let clients = allow_list(cluster, &everybody).nets;
+    let mut clients = allow_list(cluster, &everybody).nets;
+    // Not every node by itself: each that joins would roll Unbound anew.
+    clients.retain(|net| {
+        net.prefix_len() < net.max_prefix_len() || addresses.iter().any(|address| net.contains(address))
+    });
     let missed = addresses
         .iter()
         .find(|address| !clients.iter().any(|net| net.contains(*address)));
@@ -314,9 +327,8 @@ fn wish<'a>(
         return Err(refused(Reason::LockOut, message));
     }
     let roots = recursion.roots.clone().unwrap_or_default();
-    let validates = recursion.dnssec.unwrap_or_default() != tsutsumi_api::resolver_policy::Dnssec::Off;
     let (hints, anchors) = data
-        .root(&roots, validates, now)
+        .root(&roots, recursion.validates(), now)
         .map_err(|message| refused(Reason::ResolverRefused, message))?;
     Ok(Wish {
         policy: checked.policy.metadata.name.as_deref().unwrap_or_default(),

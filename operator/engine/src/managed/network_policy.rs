@@ -1,5 +1,7 @@
 //! Who may reach the resolver, and whom it may reach: DNS both ways and nothing else.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::networking::v1::{
         IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -16,7 +18,7 @@ use super::Wish;
 /// The port of our probe zone's pods; plugins look at a packet after the Service was resolved.
 const PROBE_ZONE_PORT: i32 = 1053;
 
-/// In: the pods of CoreDNS, and canaries that try a Corefile. Out: port 53 anywhere.
+/// In: the pods of CoreDNS, canaries that try a Corefile, and the prober. Out: port 53 anywhere.
 pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
     let labels = |labels| LabelSelector {
         match_labels: Some(labels),
@@ -31,6 +33,10 @@ pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
             }]),
             ..LabelSelector::default()
         }),
+        ..NetworkPolicyPeer::default()
+    };
+    let prober = NetworkPolicyPeer {
+        pod_selector: Some(labels(ours("prober"))),
         ..NetworkPolicyPeer::default()
     };
     let askers = match &wish.askers {
@@ -55,19 +61,12 @@ pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
             })
             .collect(),
     };
-    let probe_zone = wish.probe_zone.as_ref().map(|_| {
-        let ours = [
-            ("app.kubernetes.io/name", "tsutsumi"),
-            ("app.kubernetes.io/component", "probe-zone"),
-        ];
-        let ours = ours.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        NetworkPolicyEgressRule {
-            ports: Some(both(PROBE_ZONE_PORT)),
-            to: Some(vec![NetworkPolicyPeer {
-                pod_selector: Some(labels(ours)),
-                ..NetworkPolicyPeer::default()
-            }]),
-        }
+    let probe_zone = wish.probe_zone.as_ref().map(|_| NetworkPolicyEgressRule {
+        ports: Some(both(PROBE_ZONE_PORT)),
+        to: Some(vec![NetworkPolicyPeer {
+            pod_selector: Some(labels(ours("probe-zone"))),
+            ..NetworkPolicyPeer::default()
+        }]),
     });
     let anywhere = NetworkPolicyEgressRule {
         ports: Some(both(53)),
@@ -79,12 +78,22 @@ pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
             pod_selector: Some(labels(wish.selector())),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![NetworkPolicyIngressRule {
-                from: Some(askers.into_iter().chain([canaries]).collect()),
+                from: Some(askers.into_iter().chain([canaries, prober]).collect()),
                 ports: Some(both(53)),
             }]),
             egress: Some([anywhere].into_iter().chain(probe_zone).collect()),
         }),
     }
+}
+
+/// The labels of a part of our own installation.
+fn ours(component: &str) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "tsutsumi"),
+        ("app.kubernetes.io/component", component),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }
 
 fn both(port: i32) -> Vec<NetworkPolicyPort> {

@@ -107,6 +107,7 @@ fn the_configuration_says_who_may_ask_and_is_named_by_its_content() {
     parse::parse(&text).unwrap();
     assert!(text.contains("access-control: 0.0.0.0/0 refuse\n"), "{text}");
     assert!(text.contains("access-control: 10.244.0.0/16 allow\n"), "{text}");
+    assert!(!text.contains("192.0.2.1"), "no node by itself: {text}");
     assert_eq!(file(&first, "named.root"), NAMED_ROOT);
     assert_eq!(file(&first, "root.key"), ROOT_KEY);
     assert_eq!(first.objects.config.immutable, Some(true));
@@ -277,7 +278,7 @@ fn it_serves_only_when_every_pod_serves_what_is_wanted() {
         ),
         ("one pod of two", &|d| d["status"]["availableReplicas"] = json!(1)),
         ("an old pod beside the new", &|d| {
-            d["status"]["replicas"] = json!(3)
+            d["status"]["replicas"] = json!(3);
         }),
         ("one not updated", &|d| d["status"]["updatedReplicas"] = json!(1)),
         ("another configuration", &|d| {
@@ -368,7 +369,7 @@ fn the_corefile_leads_there_once_it_serves_and_back_before_it_goes() {
 
     let mut rolling = live.clone();
     edit(&mut rolling.own, "tsutsumi-unbound-town", |d| {
-        d["status"]["availableReplicas"] = json!(1)
+        d["status"]["availableReplicas"] = json!(1);
     });
     let rolling = planned(&managed(), &rolling, &record);
     assert!(matches!(rolling.plan, Plan::InForce { .. }), "{:?}", rolling.plan);

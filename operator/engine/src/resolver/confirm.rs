@@ -169,6 +169,7 @@ mod tests {
             name: "kubernetes.default.svc.cluster.local".parse().unwrap(),
             qtype: QueryType::A,
             qclass: QueryClass::In,
+            validator: None,
             edns: Some(1232),
         };
         Observation {
@@ -185,6 +186,7 @@ mod tests {
     fn showing(nsid: &str) -> Saw {
         Saw::Answer(DnsAnswer {
             rcode: Rcode::NOERROR,
+            authentic: false,
             truncated: false,
             query_bytes: 60,
             answer_bytes: 90,

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tsutsumi_model::{ControlId, ControlState, Evidence, Heard, Observation, Verdict};
 
 /// The most bytes of one piece of evidence. Two for each control stay below the 1 MiB of a ConfigMap.
-pub const MAX_BYTES: usize = 96 * 1024;
+pub const MAX_BYTES: usize = 40 * 1024;
 
 /// The name and braces of the map of what was heard.
 const ROOM_FOR_HEARD: usize = 16;

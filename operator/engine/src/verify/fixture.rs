@@ -9,7 +9,7 @@ use tsutsumi_model::{
 };
 
 use super::{
-    Aim, Asked, Availability, Marks, Others, Round, RoundInput, RoundPod, Step, TargetNames,
+    Aim, Asked, Availability, Marks, Others, Round, RoundInput, RoundPod, Step, TargetNames, Trial,
     series::{PORTS, UPSTREAMS},
 };
 
@@ -42,6 +42,7 @@ pub(super) fn input(pods: usize) -> RoundInput {
             udp_max_bytes: Some(1232),
             any_empty: true,
             random_ports: true,
+            validation: true,
         },
         target: TargetNames {
             namespace: "kube-system".into(),
@@ -49,6 +50,13 @@ pub(super) fn input(pods: usize) -> RoundInput {
             config_map: "coredns".into(),
         },
         pods: (0..pods).map(pod).collect(),
+        resolvers: vec![RoundPod {
+            label: "tsutsumi/tsutsumi-unbound-town-0".into(),
+            endpoints: vec![endpoint("10.1.0.1:53")],
+            metrics: None,
+            ready: true,
+            image_version: None,
+        }],
         exposures: vec![Exposure {
             object: "Service kube-system/dns-nodeport".into(),
             endpoints: vec![endpoint("192.0.2.10:30053"), endpoint("[2001:db8::10]:30053")],
@@ -75,6 +83,10 @@ pub(super) fn behave(round: &Round, version: &str) -> Vec<Observation> {
 
 fn answer((purpose, probe): &Step, version: &str) -> Observation {
     let saw = match purpose.aim {
+        Aim::Validation(Trial::Good | Trial::Chain) => validated(Rcode::NOERROR, 1),
+        Aim::Validation(Trial::Absent) => validated(Rcode::NXDOMAIN, 0),
+        Aim::Validation(Trial::Insecure) => dns(Rcode::NOERROR, 1, 90, false),
+        Aim::Validation(_) => dns(Rcode::SERVFAIL, 0, 60, false),
         Aim::Metrics => metrics(version, 0),
         Aim::MetricsAfter => metrics(version, UPSTREAMS),
         Aim::Ports => tally(Rcode::NOERROR, PORTS),
@@ -98,12 +110,21 @@ pub(super) fn dns(rcode: Rcode, answers: u16, bytes: u32, truncated: bool) -> Sa
     Saw::Answer(DnsAnswer {
         rcode,
         truncated,
+        authentic: false,
         query_bytes: 60,
         answer_bytes: bytes,
         answers,
         nsid: None,
         extended_errors: vec![],
     })
+}
+
+fn validated(rcode: Rcode, answers: u16) -> Saw {
+    let mut saw = dns(rcode, answers, 120, false);
+    if let Saw::Answer(answer) = &mut saw {
+        answer.authentic = true;
+    }
+    saw
 }
 
 fn tally(rcode: Rcode, count: u16) -> Saw {

@@ -8,7 +8,7 @@ use tsutsumi_controls::{AclLeak, Dossier, Hole, Judgement, KnownVersion, PodFact
 use tsutsumi_model::{Ask, ControlId, Heard, MetricName, Observation, Saw, Verdict};
 use tsutsumi_providers::coredns::version::{AclProtection, CoreDnsVersion};
 
-use super::{RoundInput, evidence::Behind};
+use super::{RoundInput, RoundPod, evidence::Behind};
 
 /// A verdict with what it rests on.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,21 +57,23 @@ fn dossier(
     heard: BTreeMap<u32, Heard>,
 ) -> Dossier {
     let steps: Vec<Step> = round.steps().cloned().collect();
-    let mut pods: Vec<PodFacts> = input
-        .pods
-        .iter()
-        .map(|pod| PodFacts {
-            label: pod.label.clone(),
-            endpoints: pod.endpoints.clone(),
-            ready: pod.ready,
-            image_version: pod.image_version.clone(),
-        })
-        .collect();
-    pods.sort_by(|one, other| one.label.cmp(&other.label));
+    let facts = |pods: &[RoundPod]| -> Vec<PodFacts> {
+        let mut pods: Vec<&RoundPod> = pods.iter().collect();
+        pods.sort_by_key(|pod| &pod.label);
+        pods.into_iter()
+            .map(|pod| PodFacts {
+                label: pod.label.clone(),
+                endpoints: pod.endpoints.clone(),
+                ready: pod.ready,
+                image_version: pod.image_version.clone(),
+            })
+            .collect()
+    };
     let mut dossier = Dossier {
         asked: input.asked,
         target: input.target.clone(),
-        pods,
+        pods: facts(&input.pods),
+        resolvers: facts(&input.resolvers),
         exposures: input.exposures.clone(),
         inside: input.inside.clone(),
         outside: input.outside.clone(),
@@ -130,7 +132,7 @@ fn slim(control: ControlId, observation: &Observation) -> Observation {
             MetricName::CorednsProxyConnCacheHitsTotal,
             MetricName::CorednsProxyConnCacheMissesTotal,
         ],
-        ControlId::Dns01 | ControlId::Dns02 | ControlId::Dns09 | ControlId::Dns12 => {
+        ControlId::Dns01 | ControlId::Dns02 | ControlId::Dns05 | ControlId::Dns09 | ControlId::Dns12 => {
             &[MetricName::CorednsBuildInfo]
         }
     };

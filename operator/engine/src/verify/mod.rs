@@ -7,12 +7,13 @@ pub mod evidence;
 mod judge;
 mod questions;
 mod series;
+mod validation;
 
 use std::collections::BTreeMap;
 
-use tsutsumi_api::resolver_policy::{self, AnyQueries, ResolverPolicySpec, SourcePorts};
+use tsutsumi_api::resolver_policy::{self, AnyQueries, Recursion, ResolverPolicySpec, SourcePorts};
 pub use tsutsumi_controls::{
-    Aim, Asked, Availability, Others, Place, Purpose, Round, Step, Target as TargetNames, Warmed,
+    Aim, Asked, Availability, Others, Place, Purpose, Round, Step, Target as TargetNames, Trial, Warmed,
 };
 use tsutsumi_model::{ControlId, DomainName, Endpoint, Exposure};
 
@@ -44,6 +45,8 @@ pub struct RoundInput {
     pub target: TargetNames,
     /// The DNS pods.
     pub pods: Vec<RoundPod>,
+    /// The pods of the managed resolver behind them.
+    pub resolvers: Vec<RoundPod>,
     /// The ways from outside to them.
     pub exposures: Vec<Exposure>,
     /// The cluster's domain, for example `cluster.local`.
@@ -80,6 +83,7 @@ pub fn asked(spec: &ResolverPolicySpec) -> Asked {
             .recursion
             .as_ref()
             .is_some_and(|recursion| recursion.source_ports == SourcePorts::Random),
+        validation: spec.recursion.as_ref().is_some_and(Recursion::validates),
     }
 }
 

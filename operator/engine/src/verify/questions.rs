@@ -13,6 +13,7 @@ use tsutsumi_model::{
 use super::{
     Aim, Availability, Place, Purpose, Round, RoundInput, RoundPod, Step, Warmed,
     series::{self, Marks},
+    validation,
 };
 
 /// The most pods that a round probes.
@@ -51,6 +52,9 @@ pub fn plan_round(input: &RoundInput, nonce: &str, marks: Option<&Marks>) -> Res
     }
     if inside {
         round.inside = plan.inside(&pods);
+        round
+            .inside
+            .extend(validation::plan(&mut plan, input, &pods, marks)?);
         round.series = series::plan(&mut plan, input, &pods, marks)?;
     }
     if !round.series.is_empty() {
@@ -274,6 +278,7 @@ impl Planner {
             qtype,
             qclass,
             edns,
+            validator: None,
         };
         self.step(aim, place.clone(), Ask::Dns(question))
     }

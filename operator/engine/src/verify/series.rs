@@ -49,14 +49,15 @@ impl Marks {
         self.first_sample.wrapping_add(probe)
     }
 
-    fn name(&self, name: ZoneName, probe: u32, number: u16) -> Result<DomainName, NameError> {
+    /// A name that nobody asked for before.
+    pub(super) fn name(&self, name: ZoneName, probe: u32, number: u16) -> Result<DomainName, NameError> {
         let mark = Mark {
             name,
             sample: self.sample(probe),
             number,
             expires: self.expires,
         };
-        self.zone.child(&mark.label(&self.key))
+        mark.name_in(&self.zone, &self.key)
     }
 }
 

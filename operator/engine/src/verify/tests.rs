@@ -61,10 +61,10 @@ fn a_cluster_that_behaves_passes_every_control() {
 fn no_answers_no_pass() {
     let input = input(2);
     let round = plan_round(&input, NONCE).unwrap();
-    assert_eq!(states(&input, &round, vec![]), [ControlState::Indeterminate; 5]);
+    assert_eq!(states(&input, &round, vec![]), [ControlState::Indeterminate; 6]);
     assert_eq!(
         states(&input, &Round::default(), behave(&round, "1.14.7")),
-        [ControlState::Indeterminate; 5]
+        [ControlState::Indeterminate; 6]
     );
 }
 
@@ -194,7 +194,7 @@ fn a_round_is_bounded_and_what_is_beyond_it_is_unproven() {
         "one that serves goes first"
     );
     let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
-    for (verdict, seen) in &verdicts[..4] {
+    for (verdict, seen) in &verdicts[..5] {
         assert_eq!(verdict.state, ControlState::Indeterminate, "{verdict:?}");
         assert!(
             verdict.observed.contains("kube-system/coredns-000"),
@@ -247,7 +247,7 @@ fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
     let mut seen = behave(&round, "v1.14.6");
     assert_eq!(
         states(&input, &round, seen.clone()),
-        [Indeterminate, Pass, Pass, Pass, Fail]
+        [Indeterminate, Pass, Pass, Pass, Pass, Fail]
     );
     for ((purpose, _), observation) in round.steps().zip(&mut seen) {
         if matches!(purpose.aim, Aim::OutsideWarmed(_)) {
@@ -262,9 +262,9 @@ fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
         verdicts[0].0.message
     );
     assert!(
-        verdicts[4].0.message.contains("to 1.14.7 or later"),
+        verdicts[5].0.message.contains("to 1.14.7 or later"),
         "{}",
-        verdicts[4].0.message
+        verdicts[5].0.message
     );
     assert!(
         verdicts[0]
@@ -276,12 +276,12 @@ fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
     let own = behave(&round, "1.13.1");
     assert_eq!(
         states(&input, &round, own),
-        [Indeterminate, Pass, Pass, Pass, Fail]
+        [Indeterminate, Pass, Pass, Pass, Pass, Fail]
     );
     let custom = behave(&round, "town");
     assert_eq!(
         states(&input, &round, custom),
-        [Pass, Pass, Pass, Pass, Indeterminate]
+        [Pass, Pass, Pass, Pass, Pass, Indeterminate]
     );
 }
 
@@ -290,8 +290,8 @@ fn evidence_of_metrics_is_what_tells_the_version() {
     let input = input(1);
     let round = plan_round(&input, NONCE).unwrap();
     let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
-    let Saw::Metrics(samples) = &verdicts[4].1[0].saw else {
-        unreachable!("{:?}", verdicts[4])
+    let Saw::Metrics(samples) = &verdicts[5].1[0].saw else {
+        unreachable!("{:?}", verdicts[5])
     };
     assert_eq!(
         samples.iter().map(|sample| sample.name).collect::<Vec<_>>(),
@@ -360,6 +360,7 @@ fn a_policy_asks_for_what_its_sections_say() {
             udp_max_bytes: Some(1232),
             any_empty: true,
             random_ports: false,
+            validation: false,
         }
     );
 
@@ -370,6 +371,7 @@ fn a_policy_asks_for_what_its_sections_say() {
     assert_eq!(
         states(&input, &round, seen),
         [
+            ControlState::NotApplicable,
             ControlState::NotApplicable,
             ControlState::NotApplicable,
             ControlState::NotApplicable,

@@ -19,6 +19,7 @@ const OPTION_EXTENDED_ERROR: u16 = 15;
 
 const FLAG_RESPONSE: u16 = 0x8000;
 const FLAG_TRUNCATED: u16 = 0x0200;
+const FLAG_AUTHENTIC: u16 = 0x0020;
 const MASK_OPCODE: u16 = 0x7800;
 const MASK_RCODE: u16 = 0x000f;
 
@@ -38,6 +39,7 @@ pub(super) fn decode(message: &[u8], query: &Query) -> Result<DnsAnswer, NotAnAn
     let mut answer = DnsAnswer {
         rcode: Rcode(flags & MASK_RCODE),
         truncated,
+        authentic: flags & FLAG_AUTHENTIC != 0,
         query_bytes: length(&query.bytes),
         answer_bytes: length(message),
         answers: 0,

@@ -44,6 +44,7 @@ pub(crate) fn question(server: SocketAddr, transport: Transport) -> DnsQuestion 
         qtype: QueryType::Txt,
         qclass: QueryClass::In,
         edns: Some(512),
+        validator: None,
     }
 }
 

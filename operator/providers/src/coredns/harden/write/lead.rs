@@ -29,12 +29,12 @@ pub(super) fn probe(
     Ok(())
 }
 
+/// What is to be written, behind which word.
+pub(super) type Placed = (usize, (Role, Lines));
+
 /// The root, to the servers of the policy, right in front of the first `forward` of it: those of other zones that come
 /// before still do. Comes with the word behind which it belongs; none where somebody leads there already.
-pub(super) fn root(
-    writer: &mut Writer<'_>,
-    block: &Block,
-) -> Result<Option<(usize, (Role, Lines))>, HardenError> {
+pub(super) fn root(writer: &mut Writer<'_>, block: &Block) -> Result<Option<Placed>, HardenError> {
     let Some(Root::Servers(servers)) = &writer.desired.root else {
         return Ok(None);
     };
