@@ -61,6 +61,15 @@ impl Prober {
     pub async fn start(rig: &Rig, cluster: &Cluster) -> Result<Self> {
         let folder = certificate(cluster).await?;
         let listen = SocketAddr::new(rig.outside_address, PROBER_PORT);
+        let outside = Place::named(&rig.outside_netns);
+        let reach = move || {
+            TcpStream::connect_timeout(&listen, Duration::from_secs(1)).context("reaching the prober outside")
+        };
+        // One that a killed run left behind would answer in place of ours, with a certificate of that run.
+        ensure!(
+            outside.run(reach).is_err(),
+            "somebody listens at {listen} in {outside} already: end that process"
+        );
         let log = fs::File::create(folder.path().join("log"))?;
         let mut command = Command::new("ip");
         command
@@ -74,7 +83,6 @@ impl Prober {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let mut prober = Self { child, folder };
-        let outside = Place::named(&rig.outside_netns);
         wait::until(
             "the prober outside listens",
             Duration::from_secs(20),
@@ -83,10 +91,7 @@ impl Prober {
                     let said = fs::read_to_string(prober.folder.path().join("log")).unwrap_or_default();
                     anyhow::bail!("the prober outside ended with {status}: {said}");
                 }
-                outside.run(move || {
-                    TcpStream::connect_timeout(&listen, Duration::from_secs(1))
-                        .context("reaching the prober outside")
-                })
+                outside.run(reach)
             },
         )
         .await?;

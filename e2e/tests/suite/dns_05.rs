@@ -33,7 +33,11 @@ fn a_resolver_that_stops_to_validate_is_told_until_it_validates_again() -> Resul
             )
             .await
             .context("detected")?;
-        ensure!(failed.observed.contains("resolver "), "{}", failed.observed);
+        ensure!(
+            failed.observed.contains("with a wrong signature with NOERROR"),
+            "{}",
+            failed.observed
+        );
 
         on_every_resolver(s, name, "set_option val-permissive-mode: no").await?;
         s.becomes_ready(name).await.context("once it validates again")?;

@@ -11,7 +11,7 @@ use tsutsumi_engine::{
     cluster::Cluster,
     resolver::{
         Change, Checked, Plan, Record,
-        confirm::{self, Confirmation},
+        confirm::{self, Confirmation, Sign},
         plan::Slot,
         rollout::{Circumstances, Step, enter, next},
     },
@@ -227,10 +227,12 @@ async fn confirm_step(
         };
     }
     let misses = |pod: &str| memory.misses.get(pod).copied().unwrap_or_default();
+    let text = memory.record.candidate.as_deref().unwrap_or_default();
+    let sign = identity.map_or(Sign::NoneOfOurs { text }, Sign::Identity);
     let confirmation = confirm::confirm(
         &asked,
         &memory.record.baseline,
-        identity,
+        sign,
         &misses,
         since,
         scene.at.now,

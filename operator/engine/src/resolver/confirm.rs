@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tsutsumi_model::{DnsAnswer, MetricName, Observation, Saw, Transport};
+use tsutsumi_providers::coredns::nsid::Nsid;
 
 use super::record::BaselinePod;
 
@@ -37,12 +38,24 @@ pub enum Confirmation {
 /// ConfigMaps takes up to 90 s, the `reload` plugin another 38 s.
 pub const EXPECTED_WITHIN: SignedDuration = SignedDuration::from_mins(4);
 
+/// By what a pod shows that it runs the written text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sign<'a> {
+    /// It shows this identity.
+    Identity(&'a str),
+    /// The text has no identity of ours, so the pod shows none any more but what stands in the text.
+    NoneOfOurs {
+        /// The text.
+        text: &'a str,
+    },
+}
+
 /// Judges one round of asking. `misses` counts, per pod, the rounds in a row in which it did not answer.
 #[must_use]
 pub fn confirm(
     pods: &[AskedPod],
     baseline: &[BaselinePod],
-    identity: Option<&str>,
+    sign: Sign<'_>,
     misses: &dyn Fn(&str) -> u32,
     written: Timestamp,
     now: Timestamp,
@@ -63,10 +76,7 @@ pub fn confirm(
                 return Confirmation::Broken { message };
             }
         }
-        let runs_it = identity.map_or_else(
-            || answers(&pod.observations),
-            |wanted| shows(&pod.observations, wanted),
-        );
+        let runs_it = shows(&pod.observations, sign);
         if pod.ready && !runs_it {
             pending.push(pod.name.as_str());
         }
@@ -122,12 +132,18 @@ pub fn reloads_failed(observations: &[Observation]) -> Option<u64> {
         })
 }
 
-fn shows(observations: &[Observation], identity: &str) -> bool {
+fn shows(observations: &[Observation], sign: Sign<'_>) -> bool {
+    let right = |shown: Option<&str>| match sign {
+        Sign::Identity(wanted) => shown == Some(wanted),
+        Sign::NoneOfOurs { text } => {
+            shown.is_none_or(|shown| Nsid::parse(shown).is_none() || text.contains(shown))
+        }
+    };
     answers(observations)
         && [Transport::Udp, Transport::Tcp].into_iter().all(|transport| {
             dns(observations, transport)
                 .flatten()
-                .all(|answer| answer.nsid.as_deref() == Some(identity))
+                .all(|answer| right(answer.nsid.as_deref()))
         })
 }
 
@@ -234,7 +250,7 @@ mod tests {
         confirm(
             pods,
             baseline,
-            Some(IDENTITY),
+            Sign::Identity(IDENTITY),
             &|_| misses,
             Timestamp::UNIX_EPOCH,
             now,
@@ -251,6 +267,26 @@ mod tests {
         );
         let both = judged(&[good, half], &[known("a"), known("b")], 0, 1);
         assert!(matches!(both, Confirmation::Pending { message } if message.contains('b')));
+    }
+
+    #[test]
+    fn a_text_without_an_identity_is_run_once_ours_is_gone() {
+        let now = Timestamp::UNIX_EPOCH;
+        let judged = |shown: &str, text| {
+            let pods = [pod("a", true, showing(shown), showing(shown))];
+            confirm(&pods, &[known("a")], Sign::NoneOfOurs { text }, &|_| 0, now, now)
+        };
+        assert!(matches!(
+            judged(IDENTITY, ".:53 {\n}\n"),
+            Confirmation::Pending { .. }
+        ));
+        assert_eq!(judged("town", ".:53 {\n}\n"), Confirmation::Settled);
+        let left = format!(".:53 {{\n    nsid {IDENTITY}\n}}\n");
+        assert_eq!(
+            judged(IDENTITY, &left),
+            Confirmation::Settled,
+            "it stands there as somebody else's"
+        );
     }
 
     #[test]
