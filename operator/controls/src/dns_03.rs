@@ -114,13 +114,14 @@ fn uncovered(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]) 
             {
                 continue;
             }
-            let cure = match aim {
-                Aim::Metrics | Aim::MetricsAfter => dossier.open_metrics(),
-                _ => "A round probes a bounded number of pods; serve DNS from fewer, or wait for the next round if one \
-                      was just added."
-                    .to_owned(),
-            };
-            ledger.doubt(format!("{aim} of {place} were not part of the round"), cure, None);
+            match aim {
+                Aim::Metrics | Aim::MetricsAfter => ledger.doubt(
+                    format!("{aim} of {place} were not part of the round"),
+                    dossier.open_metrics(),
+                    None,
+                ),
+                _ => ledger.unplanned(aim, &place),
+            }
         }
     }
 }

@@ -78,13 +78,7 @@ fn judge_place(ledger: &mut Ledger<'_>, joined: &[Joined<'_>], place: &Place) {
             .filter(|step| step.purpose.aim == aim && step.purpose.place == *place)
             .peekable();
         if steps.peek().is_none() {
-            ledger.doubt(
-                format!("{aim} was not part of the round at {place}"),
-                "A round probes a bounded number of pods; serve DNS from fewer, or wait for the next round if one was \
-                 just added."
-                    .to_owned(),
-                None,
-            );
+            ledger.unplanned(aim, place);
         }
         for step in steps {
             if !ledger.was_made(step) {

@@ -10,11 +10,16 @@ use tsutsumi_model::{ControlState, Failure, Verdict};
 use crate::{
     Availability, Control, Dossier,
     dossier::{Cell, Joined},
+    round::{Aim, Place},
     text::{EXPECTED_MAX, MESSAGE_MAX, OBSERVED_MAX, bounded, listed},
 };
 
 /// How many observations a verdict refers to at most: evidence is kept in a ConfigMap, which holds 1 MiB.
 pub const MAX_DECIDING: usize = 128;
+
+/// What to do where a round does not reach.
+const BOUNDED: &str = "A round probes a bounded number of addresses; what is beyond it stays unproven. Serve DNS from \
+                       fewer pods and addresses, or wait for the next round if one was just added.";
 
 /// A verdict and the observations that decided it.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,12 +102,19 @@ impl<'a> Ledger<'a> {
         for cell in needed.iter().filter(|cell| !planned.contains(cell)) {
             self.doubt(
                 format!("{} ({}) was not part of the round", cell.place, cell.endpoint),
-                "A round probes a bounded number of addresses; what is beyond it stays unproven. Serve DNS from \
-                 fewer pods and addresses, or wait for the next round if one was just added."
-                    .to_owned(),
+                BOUNDED.to_owned(),
                 None,
             );
         }
+    }
+
+    /// A probe that no step makes: the round holds a bounded number, or the cluster changed meanwhile.
+    pub(crate) fn unplanned(&mut self, aim: Aim, place: &Place) {
+        self.doubt(
+            format!("{aim} was not part of the round at {place}"),
+            BOUNDED.to_owned(),
+            None,
+        );
     }
 
     /// Whether there is a prober at the vantage; a doubt if not.

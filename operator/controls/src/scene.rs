@@ -243,11 +243,15 @@ pub(crate) fn validated(rcode: Rcode, answers: u16) -> Saw {
 }
 
 pub(crate) fn version(version: &str) -> Saw {
-    Saw::Metrics(vec![MetricSample {
+    Saw::Metrics(vec![build(version)])
+}
+
+fn build(version: &str) -> MetricSample {
+    MetricSample {
         name: MetricName::CorednsBuildInfo,
         labels: [("version".to_owned(), version.to_owned())].into(),
         value: 1.0,
-    }])
+    }
 }
 
 /// The version, and how many questions to the upstream left from used and from fresh sockets.
@@ -256,9 +260,7 @@ pub(crate) fn counts(used: u32, fresh: u32) -> Saw {
 }
 
 pub(crate) fn counts_over(proto: &str, used: u32, fresh: u32) -> Saw {
-    let Saw::Metrics(mut samples) = version(VERSION) else {
-        unreachable!()
-    };
+    let mut samples = vec![build(VERSION)];
     for (name, value) in [
         (MetricName::CorednsProxyConnCacheHitsTotal, used),
         (MetricName::CorednsProxyConnCacheMissesTotal, fresh),

@@ -1,8 +1,9 @@
 //! Which questions a round asks, of whom, in which order.
 //!
 //! First the cache of every pod is filled from inside; then the outside asks, cached names before anything else, since
-//! answers stay in a cache for seconds; then the rest from inside, and what takes seconds last. The number of addresses is bounded, and what is
-//! beyond the bound the controls hold to be unproven. The order of the input never changes the round.
+//! answers stay in a cache for seconds; then the rest from inside, and what takes seconds last. The number of addresses
+//! is bounded, and what is beyond the bound the controls hold to be unproven. The order of the input never changes the
+//! round.
 
 use std::collections::BTreeSet;
 
@@ -41,6 +42,7 @@ pub fn plan_round(input: &RoundInput, nonce: &str, marks: Option<&Marks>) -> Res
     let names = Names::new(input, nonce)?;
     let pods = pods(input);
     let mut plan = Planner { names, next: 0 };
+    let marks = marks.filter(|_| input.zone == Availability::Present);
     let inside = input.inside == Availability::Present;
     let outside = input.outside == Availability::Present;
     let mut round = Round::default();

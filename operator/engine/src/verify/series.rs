@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tsutsumi_model::{Ask, DomainName, Endpoint, Mark, MarkKey, NameError, Series, ZoneName};
 
 use super::{
-    Aim, Availability, RoundInput, RoundPod, Step,
+    Aim, RoundInput, RoundPod, Step,
     questions::{Planner, endpoints, place},
 };
 
@@ -72,7 +72,6 @@ pub(super) fn plan(
     if !input.asked.random_ports {
         return Ok(steps);
     }
-    let marks = marks.filter(|_| input.zone == Availability::Present);
     for pod in pods {
         let Some(server) = endpoints(pod).next() else {
             continue;
@@ -106,6 +105,7 @@ mod tests {
 
     use super::*;
     use crate::verify::{
+        Availability,
         fixture::{KEY, NOW, input, marks},
         plan_round,
     };

@@ -4,7 +4,7 @@
 use tsutsumi_model::{Ask, DnsQuestion, NameError, QueryClass, QueryType, Transport};
 
 use super::{
-    Aim, Availability, Place, RoundInput, RoundPod, Step, Trial,
+    Aim, Place, RoundInput, RoundPod, Step, Trial,
     questions::{Planner, endpoints, place},
     series::Marks,
 };
@@ -24,7 +24,7 @@ pub(super) fn plan(
     marks: Option<&Marks>,
 ) -> Result<Vec<Step>, NameError> {
     let mut steps = Vec::new();
-    let Some(marks) = marks.filter(|_| input.asked.validation && input.zone == Availability::Present) else {
+    let Some(marks) = marks.filter(|_| input.asked.validation) else {
         return Ok(steps);
     };
     let mut resolvers: Vec<&RoundPod> = input.resolvers.iter().collect();
@@ -60,6 +60,7 @@ mod tests {
 
     use super::*;
     use crate::verify::{
+        Availability,
         fixture::{input, marks},
         plan_round,
     };
