@@ -11,6 +11,7 @@ use k8s_openapi::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Node, Pod, Secret, Service},
         discovery::v1::EndpointSlice,
+        networking::v1::NetworkPolicy,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     serde::{Serialize, de::DeserializeOwned},
@@ -22,6 +23,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tsutsumi_api::ResolverPolicy;
+
+use crate::install::NAMESPACE;
 
 /// The namespace of cluster DNS.
 pub const DNS_NAMESPACE: &str = "kube-system";
@@ -58,6 +61,20 @@ impl Cluster {
             .await
             .context("connecting to the cluster of KUBECONFIG")?;
         Ok(Self { client })
+    }
+
+    /// What a Service's or a pod's port answers over HTTP, through the API server. `of` is for example
+    /// `services/NAME:PORT`.
+    ///
+    /// # Errors
+    /// If it does not answer with a page.
+    pub async fn page(&self, namespace: &str, of: &str, path: &str) -> Result<String> {
+        let uri = format!("/api/v1/namespaces/{namespace}/{of}/proxy/{path}");
+        let request = http::Request::get(&uri).body(Vec::new())?;
+        self.client
+            .request_text(request)
+            .await
+            .with_context(|| format!("reading {uri}"))
     }
 
     /// Objects of a kind in a namespace.
@@ -227,7 +244,7 @@ impl Cluster {
             ListParams::default().labels(MADE),
             DeleteParams::background().grace_period(0),
         );
-        for namespace in [DNS_NAMESPACE, "default"] {
+        for namespace in [DNS_NAMESPACE, "default", NAMESPACE] {
             self.within::<Deployment>(namespace)
                 .delete_collection(&how, &made)
                 .await?;
@@ -238,6 +255,9 @@ impl Cluster {
                 .delete_collection(&how, &made)
                 .await?;
             self.within::<EndpointSlice>(namespace)
+                .delete_collection(&how, &made)
+                .await?;
+            self.within::<NetworkPolicy>(namespace)
                 .delete_collection(&how, &made)
                 .await?;
         }

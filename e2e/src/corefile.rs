@@ -37,8 +37,28 @@ pub fn kubeadm() -> &'static str {
     &TEXT
 }
 
+/// A name whose text fills what a client offers, from CoreDNS itself.
+pub const LONG: &str = "l.test";
+
+/// [`kubeadm`] with 3,765 bytes of text at [`LONG`].
+#[must_use]
+pub fn with_long_text() -> String {
+    let text = vec!["t".repeat(250); 15].join(" ");
+    with(&format!(
+        "template IN TXT {LONG} {{\n        answer \"{{{{ .Name }}}} 60 IN TXT {text}\"\n    }}"
+    ))
+}
+
 /// [`kubeadm`] with a line put first into its server block.
 #[must_use]
 pub fn with(directive: &str) -> String {
     kubeadm().replacen("    errors\n", &format!("    {directive}\n    errors\n"), 1)
+}
+
+/// What a text says, apart from the identity that each writing of it has.
+#[must_use]
+pub fn without_identity(text: &str) -> String {
+    let lines = text.lines();
+    let kept = lines.filter(|line| !line.trim_start().starts_with("nsid tsutsumi-"));
+    kept.collect::<Vec<_>>().join("\n")
 }

@@ -82,6 +82,15 @@ impl Question {
         }
     }
 
+    /// For the keys of the root.
+    #[must_use]
+    pub fn root_keys() -> Self {
+        Self {
+            kind: RecordType::DNSKEY,
+            ..Self::a(".")
+        }
+    }
+
     /// For what the server calls its version.
     #[must_use]
     pub fn chaos() -> Self {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::Cluster,
     process,
-    rig::{PROBER_PORT, Rig, output, workspace},
+    rig::{OUTSIDE_ZONE, PROBER_PORT, Rig, ZONE_PORT, output, workspace},
     wait,
 };
 
@@ -40,11 +40,14 @@ impl Fault {
     }
 }
 
-/// The values that the suite installs with: everything at its default, and the prober outside.
+/// The values that the suite installs with: everything at its default, and the prober and the probe zone outside.
 #[must_use]
 pub fn values(rig: &Rig) -> Value {
     json!({
         "vantages": [{"name": "outside", "address": rig.outside_address, "port": PROBER_PORT}],
+        "probeZone": {
+            "outside": {"address": rig.outside_zone, "controlPort": ZONE_PORT, "name": OUTSIDE_ZONE},
+        },
     })
 }
 
@@ -57,6 +60,14 @@ pub fn with_resolvers(rig: &Rig, image: &str) -> Value {
         "enabled": true,
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
     });
+    values
+}
+
+/// The same values, with the right to close ways around cluster DNS in a namespace.
+#[must_use]
+pub fn closing(rig: &Rig, namespace: &str) -> Value {
+    let mut values = values(rig);
+    values["waysAround"] = json!({"close": {"enabled": true, "namespaces": [namespace]}});
     values
 }
 

@@ -1,5 +1,7 @@
 //! Policies as a user writes them, and what their status says.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 use tsutsumi_api::{
@@ -55,7 +57,31 @@ pub fn managed(name: &str) -> Value {
     policy["spec"]["recursion"] = json!({
         "via": "Managed",
         "sourcePorts": "Random",
+        // Watching takes minutes, and has a test of its own.
+        "compare": {"watch": "0s"},
         "roots": {"hintsConfigMap": HINTS, "anchorsConfigMap": ANCHORS},
+    });
+    policy
+}
+
+/// The same policy, which has CoreDNS ask the resolver of ours over TLS.
+#[must_use]
+pub fn encrypted(name: &str) -> Value {
+    let mut policy = managed(name);
+    policy["spec"]["recursion"]["hop"] = "Tls".into();
+    policy
+}
+
+/// The same policy, which leads to resolvers of the user's that are to validate; it puts back what stood there before.
+#[must_use]
+pub fn upstreams(name: &str, servers: &[SocketAddr]) -> Value {
+    let mut policy = restoring(name);
+    policy["spec"]["recursion"] = json!({
+        "via": "Upstreams",
+        "upstreams": servers,
+        "sourcePorts": "Random",
+        "compare": {"watch": "0s"},
+        "dnssec": "Required",
     });
     policy
 }

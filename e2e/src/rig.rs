@@ -18,6 +18,11 @@ pub const PAUSE: &str = "e2e.local/pause:1";
 /// Where the outside prober listens; not where the demonstration's does, which may still run.
 pub const PROBER_PORT: u16 = 18_443;
 
+/// Where the probe zone outside tells what it heard.
+pub const ZONE_PORT: u16 = 18_444;
+/// Its name.
+pub const OUTSIDE_ZONE: &str = "probe-outside.tsutsumi.test";
+
 /// The rig, as far as the suite has to know it.
 #[derive(Clone, Debug)]
 pub struct Rig {
@@ -25,6 +30,10 @@ pub struct Rig {
     pub outside_netns: String,
     /// The address of the client outside.
     pub outside_address: IpAddr,
+    /// The address at which a probe zone outside answers.
+    pub outside_zone: IpAddr,
+    /// The address at which that client sees what comes out of the cluster.
+    pub outside_gateway: IpAddr,
     /// The exposed DNS port of the node.
     pub node_port: SocketAddr,
     /// The `helm` program.
@@ -45,6 +54,8 @@ impl Rig {
         Ok(Self {
             outside_netns: fact("TSUTSUMI_OUTSIDE_NETNS")?,
             outside_address: parsed("TSUTSUMI_OUTSIDE_ADDRESS")?,
+            outside_zone: parsed("TSUTSUMI_OUTSIDE_ZONE_ADDRESS")?,
+            outside_gateway: parsed("TSUTSUMI_OUTSIDE_GATEWAY")?,
             node_port: SocketAddr::new(node, parsed("TSUTSUMI_NODE_PORT")?),
             helm: fact("TSUTSUMI_HELM")?.into(),
             kubectl: fact("TSUTSUMI_KUBECTL")?.into(),
@@ -87,18 +98,36 @@ impl Rig {
     /// # Errors
     /// If the release cannot be built or loaded.
     pub fn import_coredns(&self, version: &str) -> Result<String> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut xtask = Command::new(cargo);
-        xtask
-            .current_dir(workspace())
-            .args(["xtask", "cluster", "import-coredns", version]);
-        let printed = output(&mut xtask)?;
-        printed
-            .lines()
-            .last()
-            .map(str::to_owned)
-            .context("the name of the image was not printed")
+        xtask(&["cluster", "import-coredns", version]).context("the image of another CoreDNS")
     }
+
+    /// Calls the image of Unbound by one more tag and returns that name; what is in it stays the same.
+    ///
+    /// # Errors
+    /// If the runtime refuses.
+    pub fn tag_unbound(&self, tag: &str) -> Result<String> {
+        xtask(&["cluster", "tag-unbound", tag]).context("another name for the image of Unbound")
+    }
+
+    /// The folder that one of Debian's programs and all that it needs are unpacked into.
+    ///
+    /// # Errors
+    /// If it cannot be fetched.
+    pub fn unpacked(&self, program: &str) -> Result<PathBuf> {
+        xtask(&["tools", program])
+            .map(PathBuf::from)
+            .with_context(|| format!("the folder of {program}"))
+    }
+}
+
+/// The last line that the project's own tool prints.
+pub(crate) fn xtask(words: &[&str]) -> Result<String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut xtask = Command::new(cargo);
+    xtask.current_dir(workspace()).arg("xtask").args(words);
+    let printed = output(&mut xtask)?;
+    let last = printed.lines().last().map(str::to_owned);
+    last.with_context(|| format!("{xtask:?} printed nothing"))
 }
 
 /// The line of the `reload` plugin, with the interval that the rig gives every CoreDNS; none for the plugin's own.
@@ -148,7 +177,7 @@ fn fact(name: &str) -> Result<String> {
         format!(
             "{name} is not set: this suite needs the rig's cluster. Run `cargo xtask test`, or start one with \
              `cargo xtask cluster up`, load the image with `cargo xtask image` and run \
-             `env $(cargo xtask cluster env) cargo test -p tsutsumi-e2e`"
+             `env $(cargo xtask cluster env) cargo test -p tsutsumi-e2e --features cluster --test suite`"
         )
     })
 }

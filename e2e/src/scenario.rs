@@ -1,11 +1,16 @@
 //! One test at a time on one cluster: each begins from the same cluster DNS, and one that fails shows what it saw.
 
 mod begin;
+mod managed;
 mod wire;
 
 use std::{
+    env,
+    fs::OpenOptions,
+    io::{self, Write as _},
     sync::{Mutex, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +24,7 @@ use tsutsumi_api::{
 };
 use tsutsumi_model::{ControlId, ControlState};
 
-use crate::{cluster::Cluster, install::NAMESPACE, outside::Prober, place::Place, policy, rig::Rig, wait};
+use crate::{cluster::Cluster, install::NAMESPACE, outside::Outside, place::Place, policy, rig::Rig, wait};
 
 /// How long it may take from a policy to `Ready`: canaries, kubelet's sync, `reload`, a round of probes; also where
 /// kubelet and CoreDNS have their usual intervals.
@@ -40,13 +45,14 @@ pub struct Scenario {
     pub cluster: Cluster,
     /// A client outside the cluster.
     pub outside: Place,
-    prober: Option<Prober>,
+    /// What runs outside: a prober and a probe zone.
+    running: Vec<Outside>,
 }
 
 /// What a test needs before it begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum From {
-    /// Cluster DNS as kubeadm installs it, exposed, and tsutsumi installed, with a prober outside.
+    /// Cluster DNS as kubeadm installs it, exposed, and tsutsumi installed, with a prober and a probe zone outside.
     Installed,
     /// Cluster DNS as kubeadm installs it, exposed, and nothing of ours.
     Bare,
@@ -65,8 +71,24 @@ pub fn run(from: From, test: impl AsyncFnOnce(&mut Scenario) -> Result<()>) -> R
         "not begun: the {GIVEN_UP} tests before this one failed; the first of them tells most"
     );
     let outcome = run_alone(from, test);
+    if let Err(error) = &outcome {
+        note(error);
+    }
     *failures = if outcome.is_ok() { 0 } else { *failures + 1 };
     outcome
+}
+
+/// Notes a failure for who runs the suite: `cargo xtask test` repeats it at its end, after all that was said besides.
+fn note(error: &anyhow::Error) {
+    let Some(path) = env::var_os("TSUTSUMI_FAILURES") else {
+        return;
+    };
+    let thread = thread::current();
+    let line = format!("{}: {error:#}\n\n", thread.name().unwrap_or("a test"));
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        eprintln!("the failure could not be noted in {}: {error}", path.display());
+    }
 }
 
 fn run_alone(from: From, test: impl AsyncFnOnce(&mut Scenario) -> Result<()>) -> Result<()> {
@@ -75,10 +97,15 @@ fn run_alone(from: From, test: impl AsyncFnOnce(&mut Scenario) -> Result<()>) ->
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        let start = Instant::now();
         let mut scenario = Box::pin(Scenario::begin(from))
             .await
             .context("preparing the test")?;
+        let prepared = start.elapsed().as_secs_f64();
         let outcome = test(&mut scenario).await;
+        let all = start.elapsed().as_secs_f64();
+        // Past the capture of the harness: whoever makes the suite shorter has to know where its time goes.
+        let _ = write!(io::stderr(), "{prepared:.1} + {:.1} s ", all - prepared);
         if outcome.is_err() && from != From::Schema {
             scenario.tell().await;
         }

@@ -1,13 +1,13 @@
-//! A client that asks every 20 ms whatever happens meanwhile, and counts what nobody answered.
+//! A client that asks at a steady rate whatever happens meanwhile, and counts what nobody answered.
 //!
 //! Each question has a socket of its own and is sent once: what a stub resolver would paper over by asking again is a
 //! loss here. The clock decides when to ask, not the last answer, so that an outage is not seen as fewer questions.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, SystemTime},
@@ -25,11 +25,18 @@ use crate::{
     place::Place,
 };
 
-const EVERY: Duration = Duration::from_millis(20);
+/// Questions a second where a test does not say another rate: one every 20 ms.
+pub const RATE: u32 = 50;
 /// An answer later than this is lost: resolvers of most systems ask again after five seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the first answer may take to come.
 const BEGINS_WITHIN: Duration = Duration::from_secs(30);
+
+/// From which ports it asks, in turn: the kernel tracks for half a minute to which pod of a Service a port's question went,
+/// and leads the next one from there to the same pod, also while that one is gone and kube-proxy does not know yet. A
+/// cluster loses such questions whenever a pod of any Service ends, whoever ends it. Below the kernel's own choice, so
+/// that nobody else uses them.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
 /// What the client counted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -71,12 +78,12 @@ impl Steady {
     /// Begins to ask `server` from `place`, always for the same name of the cluster.
     #[must_use]
     pub fn start(place: &Place, server: SocketAddr) -> Self {
-        Self::asking(place, server, Names::Api)
+        Self::asking(place, server, Names::Api, RATE)
     }
 
-    /// Begins to ask `server` from `place` for such names.
+    /// Begins to ask `server` from `place` for such names, so many a second.
     #[must_use]
-    pub fn asking(place: &Place, server: SocketAddr, names: Names) -> Self {
+    pub fn asking(place: &Place, server: SocketAddr, names: Names, rate: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (from, told) = (place.clone(), Arc::clone(&stop));
         let thread = thread::spawn(move || {
@@ -85,7 +92,7 @@ impl Steady {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(keep_asking(server, names, &told))
+            runtime.block_on(keep_asking(server, names, rate, &told))
         });
         Self {
             place: place.clone(),
@@ -139,10 +146,10 @@ impl Drop for Steady {
     }
 }
 
-async fn keep_asking(server: SocketAddr, names: Names, stop: &AtomicBool) -> Result<Tally> {
+async fn keep_asking(server: SocketAddr, names: Names, rate: u32, stop: &AtomicBool) -> Result<Tally> {
     let lost = Arc::new(Mutex::new(Vec::new()));
     let mut pending = JoinSet::new();
-    let mut clock = interval(EVERY);
+    let mut clock = interval(Duration::from_secs(1) / rate);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     timeout(BEGINS_WITHIN, first_answer(server, names))
         .await
@@ -177,7 +184,7 @@ async fn keep_asking(server: SocketAddr, names: Names, stop: &AtomicBool) -> Res
 /// was never served cannot be lost.
 async fn first_answer(server: SocketAddr, names: Names) -> Result<()> {
     let query = names.question().encode(0)?;
-    let mut clock = interval(EVERY);
+    let mut clock = interval(Duration::from_secs(1) / RATE);
     while !matches!(timeout(PATIENCE, once(server, &query)).await, Ok(Ok(0))) {
         clock.tick().await;
     }
@@ -186,7 +193,12 @@ async fn first_answer(server: SocketAddr, names: Names) -> Result<()> {
 
 /// Asks once; the response code.
 async fn once(server: SocketAddr, query: &[u8]) -> std::io::Result<u8> {
-    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).await?;
+    let any: IpAddr = if server.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(any, next_port())).await?;
     socket.connect(server).await?;
     socket.send(query).await?;
     let mut buffer = [0; 4096];
@@ -196,6 +208,12 @@ async fn once(server: SocketAddr, query: &[u8]) -> std::io::Result<u8> {
             return Ok(buffer[3] & 15);
         }
     }
+}
+
+fn next_port() -> u16 {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let turn = TURN.fetch_add(1, Ordering::Relaxed) % u32::from(PORTS.end - PORTS.start);
+    PORTS.start + u16::try_from(turn).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,15 +8,21 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The image of managed resolvers. */}}
+{{/* The image of managed resolvers. A digest decides what is pulled; the tag beside it tells which release that is. */}}
 {{- define "tsutsumi.managedImage" -}}
 {{- with .Values.managedResolver.image -}}
 {{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{ .repository }}{{ with .tag }}:{{ . }}{{ end }}@{{ .digest }}
 {{- else -}}
 {{ .repository }}:{{ .tag }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What the pods of managed resolvers get and where they may run, as the controller reads it. */}}
+{{- define "tsutsumi.managedPlacement" -}}
+{{- $placement := pick .Values.managedResolver "resources" "nodeSelector" "tolerations" "priorityClassName" }}
+{{- merge $placement (pick .Values "imagePullSecrets") | toJson }}
 {{- end -}}
 
 {{/* Labels of every object. */}}
@@ -131,11 +137,17 @@ topologySpreadConstraints:
 {{- if contains ":" .Values.listenAddress }}[{{ .Values.listenAddress }}]{{ else }}{{ .Values.listenAddress }}{{ end -}}
 {{- end -}}
 
+{{/* The ConfigMap of ours beside a Corefile, as a list in JSON; call with (dict "root" $ "target" .). */}}
+{{- define "tsutsumi.authority" -}}
+{{- if and .root.Values.managedResolver.enabled .target.configMaps }}["tsutsumi-resolver-ca"]{{ else }}[]{{ end -}}
+{{- end -}}
+
 {{/* Every ConfigMap that may be read, as namespace/name. */}}
 {{- define "tsutsumi.configMaps" -}}
 {{- $names := list }}
 {{- range $target := .Values.targets }}
-{{- range concat .configMaps .customConfigMaps .readConfigMaps }}
+{{- $authority := include "tsutsumi.authority" (dict "root" $ "target" .) | fromJsonArray }}
+{{- range concat .configMaps .customConfigMaps .readConfigMaps $authority }}
 {{- $names = append $names (printf "%s/%s" $target.namespace .) }}
 {{- end }}
 {{- end }}

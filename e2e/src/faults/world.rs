@@ -23,6 +23,7 @@ use tsutsumi_api::{
     conditions::{ConditionType, Reason},
     resolver_policy::RolloutState,
 };
+use tsutsumi_model::{ControlId, ControlState};
 
 use super::{
     fault::Rule,
@@ -192,11 +193,14 @@ impl World {
     /// # Errors
     /// If it does not come.
     pub async fn ended(&self) -> Result<Outcome> {
-        // Without a client outside no control passes as a whole; a round of an older change would be told as stale.
+        // Without a client outside the controls do not pass as a whole; a round of an older change would be told as
+        // stale. DNS-12 passes only in a round that reached the prober, which a controller that has just started may
+        // not have found yet.
         let settled = |policy: &ResolverPolicy| {
             let verified = policy::condition(policy, ConditionType::Verified);
             policy::rollout(policy) == Some(RolloutState::Settled)
                 && verified.is_some_and(|found| found.reason == Reason::Undetermined.as_str())
+                && policy::came_to(policy, ControlId::Dns12, ControlState::Pass)
         };
         let found = wait::object(
             &self.cluster.policies(),

@@ -21,7 +21,7 @@ use crate::{
     cluster::{Cluster, DNS, DNS_NAMESPACE},
     corefile,
     install::{self, NAMESPACE},
-    outside::Prober,
+    outside::Outside,
     place::Place,
     platform::{self, Platform},
     rig::{Rig, workspace},
@@ -43,7 +43,7 @@ impl Scenario {
             rig,
             cluster,
             outside,
-            prober: None,
+            running: Vec::new(),
         };
         scenario.apply_crds().await?;
         match from {
@@ -60,17 +60,18 @@ impl Scenario {
         }
         scenario.clear_records().await?;
         scenario.clear_resolvers().await?;
+        scenario.clear_closings().await?;
         scenario.cluster.clear_made().await?;
         scenario.reset_dns().await?;
         Ok(scenario)
     }
 
-    /// Installs the chart as the suite's tests want it, with one controller and no fault, and the prober outside.
+    /// Installs the chart as the suite's tests want it, with one controller and no fault, and what runs outside.
     ///
     /// # Errors
     /// If something does not come up.
     pub async fn install(&mut self) -> Result<()> {
-        self.prober = None;
+        self.running.clear();
         let values = install::values(&self.rig);
         if install::install(&self.rig, &values).is_err() {
             // A release that an earlier test left half removed cannot be upgraded.
@@ -79,7 +80,32 @@ impl Scenario {
         }
         self.cluster.scale_controller(1).await?;
         self.cluster.fault(None).await?;
-        self.prober = Some(Prober::start(&self.rig, &self.cluster).await?);
+        self.running
+            .push(Outside::prober(&self.rig, &self.cluster).await?);
+        self.running.push(Outside::zone(&self.rig, &self.cluster).await?);
+        Ok(())
+    }
+
+    /// Takes away the mount by which CoreDNS knows a managed resolver, as an installer does that writes its own Deployment;
+    /// without one nothing changes.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub async fn take_authority_away(&self) -> Result<()> {
+        let mounts = json!([{"mountPath": "/etc/tsutsumi/resolver-ca", "$patch": "delete"}]);
+        let spec = json!({
+            "containers": [{"name": "coredns", "volumeMounts": mounts}],
+            "volumes": [{"name": "tsutsumi-resolver-ca", "$patch": "delete"}],
+        });
+        self.cluster
+            .within::<Deployment>(DNS_NAMESPACE)
+            .patch(
+                DNS,
+                &PatchParams::default(),
+                &Patch::Strategic(json!({"spec": {"template": {"spec": spec}}})),
+            )
+            .await
+            .context("taking the mount away")?;
         Ok(())
     }
 
@@ -222,10 +248,23 @@ impl Scenario {
         Ok(())
     }
 
+    /// Opens what a test left closed.
+    async fn clear_closings(&self) -> Result<()> {
+        let left = ListParams::default().labels("tsutsumi.dev/ways-around");
+        self.cluster
+            .within::<NetworkPolicy>("default")
+            .delete_collection(&DeleteParams::default(), &left)
+            .await?;
+        Ok(())
+    }
+
     /// Cluster DNS as kubeadm installs it, exposed with the client's address kept, seen to be open.
     async fn reset_dns(&self) -> Result<()> {
         let image = self.original_image().await?;
         if platform::present(&self.cluster).await? == Platform::Kubeadm {
+            // Before the mount goes: a text that names what it brings would keep new pods from starting.
+            self.cluster.write_corefile(corefile::kubeadm(), "e2e").await?;
+            self.take_authority_away().await?;
             self.run_image(&image).await?;
         } else {
             platform::install(&self.rig, &self.cluster, Platform::Kubeadm, &image).await?;

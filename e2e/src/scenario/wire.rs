@@ -13,7 +13,7 @@ use crate::{
     dns::{API, Answer, Question, Seen, TRANSPORTS, ask, fresh_name},
     place::Place,
     rig::{DNS_SERVICE, PAUSE},
-    steady::{Names, Steady},
+    steady::{Names, RATE, Steady},
     wait,
 };
 
@@ -23,14 +23,14 @@ impl Scenario {
     /// # Errors
     /// If the pod does not run.
     pub async fn keep_asking(&self) -> Result<Steady> {
-        self.keep_asking_for(Names::Api).await
+        self.keep_asking_for(Names::Api, RATE).await
     }
 
-    /// A client in a pod of its own that keeps asking the DNS Service for such names.
+    /// A client in a pod of its own that keeps asking the DNS Service for such names, so many a second.
     ///
     /// # Errors
     /// If the pod does not run.
-    pub async fn keep_asking_for(&self, names: Names) -> Result<Steady> {
+    pub async fn keep_asking_for(&self, names: Names, rate: u32) -> Result<Steady> {
         let pods = self.cluster.within::<Pod>("default");
         let pod = json!({
             "metadata": {"generateName": "client-"},
@@ -47,7 +47,7 @@ impl Scenario {
         let pod = wait::object(&pods, &name, "running", READY, runs)
             .await?
             .context("it was there")?;
-        Ok(Steady::asking(&Place::of_pod(&pod)?, DNS_SERVICE, names))
+        Ok(Steady::asking(&Place::of_pod(&pod)?, DNS_SERVICE, names, rate))
     }
 
     /// Every address where somebody outside can reach cluster DNS: the node's port, and the pods themselves.
@@ -148,6 +148,23 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the client outside is answered through one door.
+    ///
+    /// # Errors
+    /// If it is not in time.
+    pub async fn outside_is_answered_at(&self, door: SocketAddr) -> Result<()> {
+        wait::until("the client outside is answered", READY, async || {
+            let seen = self.ask_outside(door, &Question::a(fresh_name()))?;
+            ensure!(
+                seen.as_ref()
+                    .is_some_and(|answer| answer.code == ResponseCode::NoError && answer.records > 0),
+                "through {door} came {seen:?}"
+            );
+            Ok(())
+        })
+        .await
     }
 
     /// Fails unless every DNS pod answers with this identity, or with none.

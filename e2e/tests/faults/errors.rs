@@ -15,24 +15,13 @@ use tsutsumi_e2e::faults::{
 const REFUSES_FOR: Duration = Duration::from_secs(3);
 
 #[test]
-fn an_error_at_each_call_ends_where_none_does() -> Result<()> {
-    world::run(async |world| {
-        let reference = world.change(vec![]).await?;
-        let mut of_verb = BTreeMap::<Verb, Vec<_>>::new();
-        for (call, nth) in reference.calls() {
-            of_verb.entry(call.verb).or_default().push((call, nth));
-        }
-        let cases = of_verb.values().flat_map(|calls| {
-            // Each kind of error comes to each verb, and each call has at least one.
-            let turns = calls.len().max(Fault::ERRORS.len());
-            let pairs = calls.iter().cycle().zip(Fault::ERRORS.iter().cycle()).take(turns);
-            pairs.map(|((call, nth), fault)| {
-                let told = format!("{fault:?} at `{call}` #{nth}");
-                (told, vec![Rule::at(call, *nth, fault.clone())])
-            })
-        });
-        world.sweep(&reference, cases.collect()).await
-    })
+fn an_error_at_each_read_ends_where_none_does() -> Result<()> {
+    sweep(|verb| !verb.writes())
+}
+
+#[test]
+fn an_error_at_each_write_ends_where_none_does() -> Result<()> {
+    sweep(Verb::writes)
 }
 
 #[test]
@@ -53,5 +42,26 @@ fn a_server_that_refuses_every_write_for_a_while_is_not_stormed() -> Result<()> 
             world.ended().await?.ends_like(&reference).context(told)?;
         }
         Ok(())
+    })
+}
+
+/// Makes the change once for each call of such a verb, which fails.
+fn sweep(such: impl Fn(Verb) -> bool) -> Result<()> {
+    world::run(async |world| {
+        let reference = world.change(vec![]).await?;
+        let mut of_verb = BTreeMap::<Verb, Vec<_>>::new();
+        for (call, nth) in reference.calls().into_iter().filter(|(call, _)| such(call.verb)) {
+            of_verb.entry(call.verb).or_default().push((call, nth));
+        }
+        let cases = of_verb.values().flat_map(|calls| {
+            // Each kind of error comes to each verb, and each call has at least one.
+            let turns = calls.len().max(Fault::ERRORS.len());
+            let pairs = calls.iter().cycle().zip(Fault::ERRORS.iter().cycle()).take(turns);
+            pairs.map(|((call, nth), fault)| {
+                let told = format!("{fault:?} at `{call}` #{nth}");
+                (told, vec![Rule::at(call, *nth, fault.clone())])
+            })
+        });
+        world.sweep(&reference, cases.collect()).await
     })
 }

@@ -106,6 +106,43 @@ fn rejects_a_policy_that_manages_nothing() -> Result<()> {
 }
 
 #[test]
+fn rejects_closing_nothing_what_is_exempt_and_what_nodes_need() -> Result<()> {
+    let close = |close: Value| json!({"exemptNamespaces": ["mail"], "close": close});
+    rejects(&[
+        (
+            "/waysAround",
+            close(json!({"action": "Enforce"})),
+            &["waysAround.close.namespaces", "write at least one"],
+        ),
+        (
+            "/waysAround",
+            close(json!({"action": "Enforce", "namespaces": ["kube-system"]})),
+            &["waysAround.close.namespaces", "leave out kube-system"],
+        ),
+        (
+            "/waysAround",
+            close(json!({"namespaces": ["town", "mail"]})),
+            &["waysAround.close.namespaces", "closed or exempt"],
+        ),
+        (
+            "/waysAround",
+            close(json!({"action": "Close", "namespaces": ["town"]})),
+            &["waysAround.close.action", "supported values", "Enforce", "Report"],
+        ),
+        (
+            "/waysAround",
+            close(json!({"mayLoseDns": ["town/web"]})),
+            &["waysAround.close.mayLoseDns[0]", "should match"],
+        ),
+        (
+            "/waysAround",
+            close(json!({"exemptPods": [{"label": "app", "value": "web"}]})),
+            &["waysAround.close.exemptPods[0].reason", "Required"],
+        ),
+    ])
+}
+
+#[test]
 fn rejects_any_queries_without_clients() -> Result<()> {
     rejects(&[(
         "/clients",
@@ -357,7 +394,17 @@ fn rejects_a_recursion_whose_parts_do_not_fit() -> Result<()> {
         (
             "/recursion",
             with(json!({"dnssec": "Off"})),
-            &["write `via: Managed` beside `dnssec` and `roots`"],
+            &["recursion.dnssec", "write `via` beside it"],
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Upstreams", "upstreams": ["192.0.2.53"], "roots": {}})),
+            &["recursion.roots", "write `via: Managed` beside it"],
+        ),
+        (
+            "/recursion",
+            with(json!({"hop": "Tls"})),
+            &["recursion.hop", "write `via: Managed` beside it"],
         ),
         (
             "/recursion",
@@ -374,15 +421,34 @@ fn rejects_a_recursion_whose_parts_do_not_fit() -> Result<()> {
             with(json!({"via": "Managed", "roots": {"hintsConfigMap": "No Name"}})),
             &["recursion.roots.hintsConfigMap", "should match"],
         ),
+        (
+            "/recursion",
+            with(json!({"via": "Managed", "compare": {"watch": "16m"}})),
+            &["recursion.compare.watch", "at most 15m"],
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Managed", "compare": {"watch": "1h"}})),
+            &["recursion.compare.watch", "should match"],
+        ),
     ])?;
     accepts(&[
         (
             "/recursion",
             with(json!({"via": "Managed", "dnssec": "WhenSigned"})),
         ),
+        ("/recursion", with(json!({"via": "Managed", "hop": "Tls"}))),
+        (
+            "/recursion",
+            with(json!({"via": "Managed", "compare": {"watch": "0s"}})),
+        ),
         (
             "/recursion",
             with(json!({"via": "Upstreams", "upstreams": ["192.0.2.53:5353", "2001:db8::53"]})),
+        ),
+        (
+            "/recursion",
+            with(json!({"via": "Upstreams", "upstreams": ["192.0.2.53"], "dnssec": "Required"})),
         ),
     ])?;
     scenario::run(From::Schema, async |s| {

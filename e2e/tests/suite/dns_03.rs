@@ -1,15 +1,12 @@
 //! `DNS-03`: source ports cannot be guessed at the resolver.
 
-use std::{fs, net::SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use hickory_proto::op::ResponseCode;
-use k8s_openapi::api::core::v1::Pod;
 use tsutsumi_e2e::{
-    cluster::DNS_NAMESPACE,
     corefile,
     dns::{Question, fresh_name},
-    place::Place,
     policy,
     ports::Ports,
     scenario::{self, From, Scenario},
@@ -32,25 +29,6 @@ fn a_pool_of_sockets_is_detected_and_ended() -> Result<()> {
             async |s| every_question_has_its_port(s).await,
         )
         .await
-    })
-}
-
-#[test]
-fn a_small_range_of_ports_is_told_until_it_is_widened() -> Result<()> {
-    let name = "dns-03-range";
-    scenario::run(From::Installed, async |s| {
-        s.ready(&policy::enforcing(name)).await?;
-        let wide = port_range(s, "40000 40199").await?;
-        let parts = ["ip_local_port_range"];
-        let failed = s
-            .control_says(name, ControlId::Dns03, ControlState::Fail, &parts)
-            .await?;
-        ensure!(failed.observed.contains("10 are needed"), "{}", failed.observed);
-        port_range(s, &wide).await?;
-        s.becomes_ready(name)
-            .await
-            .context("once the range is wide again")?;
-        Ok(())
     })
 }
 
@@ -129,20 +107,4 @@ async fn asked_from(s: &Scenario) -> Result<Vec<(String, usize)>> {
         asked.push((pod.name, ports.of(pod.address)?.len()));
     }
     Ok(asked)
-}
-
-/// Sets the range of ports that the kernel gives out in every DNS pod, and returns what it was.
-async fn port_range(s: &Scenario, wanted: &str) -> Result<String> {
-    let mut before = String::new();
-    for pod in s.cluster.dns_pods().await? {
-        let pod = s.cluster.within::<Pod>(DNS_NAMESPACE).get(&pod.name).await?;
-        let wanted = wanted.to_owned();
-        before = Place::of_pod(&pod)?.run(move || {
-            let file = "/proc/sys/net/ipv4/ip_local_port_range";
-            let before = fs::read_to_string(file)?;
-            fs::write(file, wanted).with_context(|| format!("writing {file}"))?;
-            Ok(before)
-        })?;
-    }
-    Ok(before)
 }

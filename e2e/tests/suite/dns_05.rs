@@ -7,17 +7,16 @@ use tsutsumi_e2e::{
     install::NAMESPACE,
     policy,
     scenario::{self, From, Scenario},
+    signed::{believes_everything, validates},
     unbound,
 };
 use tsutsumi_model::{ControlId, ControlState};
-
-use crate::managed::{believes_everything, prepare, validates};
 
 #[test]
 fn a_resolver_that_stops_to_validate_is_told_until_it_validates_again() -> Result<()> {
     let name = "dns-05";
     scenario::run(From::Installed, async |s| {
-        prepare(s).await?;
+        s.may_run_resolvers().await?;
         believes_everything(s).context("the danger is there before")?;
         s.ready(&policy::managed(name)).await?;
         validates(s).context("enforced")?;

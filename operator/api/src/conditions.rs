@@ -72,6 +72,9 @@ reasons! {
     Accepted,
     /// The policy only audits; nothing is written.
     AuditOnly,
+    /// The pods of CoreDNS have not the file by which they know the managed resolver, so it is asked over UDP instead of
+    /// TLS; the message says how to mount it.
+    AuthorityNotMounted,
     /// The candidate, run by a canary, did worse than the present text.
     CanaryFailed,
     /// An older policy holds the same target.
@@ -90,7 +93,7 @@ reasons! {
     OverwrittenBy,
     /// Every probe agrees.
     ProbesAgree,
-    /// The managed resolver does not serve yet; whom cluster DNS asks stays as it is.
+    /// The managed resolver does not serve yet, or not over TLS; whom cluster DNS asks stays as it is.
     ResolverNotReady,
     /// What the managed resolver is to run was refused; what runs stays.
     ResolverRefused,
@@ -108,6 +111,10 @@ reasons! {
     Unsupported,
     /// The outcome of at least one control could not be told.
     Undetermined,
+    /// It is being watched which names cluster DNS is asked for, before it is led elsewhere.
+    Watching,
+    /// A name would be answered worse once cluster DNS is led elsewhere; whom it asks stays as it is.
+    WouldGetWorse,
 }
 
 #[cfg(test)]

@@ -129,8 +129,26 @@ fn upstream(text: &str) -> Option<tsutsumi_model::Endpoint> {
         .or_else(|_| text.parse().map(|address: IpAddr| (address, DNS_PORT).into()))
         .ok()?;
     let (address, port) = (socket.ip(), Port::new(socket.port())?);
-    let one = !address.is_unspecified() && !address.is_multicast() && !address.is_loopback();
-    one.then_some(tsutsumi_model::Endpoint { address, port })
+    is_one_host(&address).then_some(tsutsumi_model::Endpoint { address, port })
+}
+
+const fn is_one_host(address: &IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && !address.is_loopback()
+}
+
+checked_string! {
+    /// One address of a host.
+    Address(IpAddr),
+    "the address of one host",
+    example "192.0.2.53", max 39,
+    pattern r"^[0-9a-fA-F:.]+$",
+    |text| text.parse().ok().filter(is_one_host)
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 checked_string! {
@@ -151,6 +169,33 @@ impl fmt::Display for Period {
             .map_or((seconds, 's'), |(size, unit)| (seconds / size, unit));
         write!(f, "{number}{unit}")
     }
+}
+
+checked_string! {
+    /// A length of time that may be none, at most 15 minutes: a whole number with one unit, `s` or `m`.
+    WatchTime(std::time::Duration),
+    "a whole number followed by s or m, at most 15m",
+    example "5m", max 4,
+    pattern r"^(0|[1-9][0-9]{0,2})[sm]$",
+    |text| watch_time(text)
+}
+
+impl fmt::Display for WatchTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds if seconds > 0 && seconds.is_multiple_of(60) => write!(f, "{}m", seconds / 60),
+            seconds => write!(f, "{seconds}s"),
+        }
+    }
+}
+
+/// Parses what [`WatchTime`] prints.
+fn watch_time(text: &str) -> Option<std::time::Duration> {
+    let time = match text {
+        "0s" | "0m" => std::time::Duration::ZERO,
+        _ => period(text).filter(|_| text.ends_with(['s', 'm']))?,
+    };
+    (time.as_secs() <= 15 * 60).then_some(time)
 }
 
 /// Parses what [`Period`] prints.
@@ -192,6 +237,19 @@ mod tests {
         for text in ["192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353"] {
             assert_eq!(text.parse::<Upstream>().unwrap().to_string(), text);
         }
+        assert_eq!(
+            Address::EXAMPLE.parse::<Address>().unwrap().to_string(),
+            Address::EXAMPLE
+        );
+        for text in [
+            "resolver.example",
+            "192.0.2.53:53",
+            "127.0.0.1",
+            "::",
+            "224.0.0.251",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text:?}");
+        }
         for text in [
             "",
             "resolver.example",
@@ -215,6 +273,16 @@ mod tests {
             error.contains("203.0.113.7/24") && error.contains("203.0.113.0/24"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_watch_may_be_none_and_lasts_at_most_fifteen_minutes() {
+        for text in ["0s", "5s", "90s", "1m", "15m"] {
+            assert_eq!(text.parse::<WatchTime>().unwrap().to_string(), text);
+        }
+        for text in ["", "0", "16m", "901s", "1h", "05m", "-1s"] {
+            assert!(text.parse::<WatchTime>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

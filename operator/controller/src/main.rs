@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         Err(problem) => return failed(&problem),
     };
     let outcome = match args.command {
-        Command::Controller(args) => runtime.block_on(controller::run(args, level)).map_err(Into::into),
+        Command::Controller(args) => runtime
+            .block_on(controller::run(*args, level))
+            .map_err(Into::into),
         Command::Prober(args) => runtime.block_on(prober::run(args)).map_err(Into::into),
         Command::ProbeZone(args) => runtime.block_on(probe_zone::run(args)).map_err(Into::into),
         Command::UnboundMetrics(args) => runtime.block_on(unbound_metrics::run(args)).map_err(Into::into),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tsutsumi_model::{ControlId, ControlState};
 
 use crate::{
-    Dossier, Judgement, dns_01, dns_02, dns_03, dns_05, dns_09, dns_12,
+    Dossier, Judgement, dns_01, dns_02, dns_03, dns_04, dns_05, dns_06, dns_07, dns_09, dns_11, dns_12,
     text::{MESSAGE_MAX, bounded},
 };
 
@@ -72,8 +72,12 @@ pub const CATALOGUE: [&Control; ControlId::ALL.len()] = [
     &dns_01::CONTROL,
     &dns_02::CONTROL,
     &dns_03::CONTROL,
+    &dns_04::CONTROL,
     &dns_05::CONTROL,
+    &dns_06::CONTROL,
+    &dns_07::CONTROL,
     &dns_09::CONTROL,
+    &dns_11::CONTROL,
     &dns_12::CONTROL,
 ];
 
@@ -84,8 +88,12 @@ pub const fn control(id: ControlId) -> &'static Control {
         ControlId::Dns01 => &dns_01::CONTROL,
         ControlId::Dns02 => &dns_02::CONTROL,
         ControlId::Dns03 => &dns_03::CONTROL,
+        ControlId::Dns04 => &dns_04::CONTROL,
         ControlId::Dns05 => &dns_05::CONTROL,
+        ControlId::Dns06 => &dns_06::CONTROL,
+        ControlId::Dns07 => &dns_07::CONTROL,
         ControlId::Dns09 => &dns_09::CONTROL,
+        ControlId::Dns11 => &dns_11::CONTROL,
         ControlId::Dns12 => &dns_12::CONTROL,
     }
 }
@@ -100,8 +108,12 @@ pub fn judge(id: ControlId, dossier: &Dossier) -> Judgement {
         ControlId::Dns01 => dns_01::judge(dossier),
         ControlId::Dns02 => dns_02::judge(dossier),
         ControlId::Dns03 => dns_03::judge(dossier),
+        ControlId::Dns04 => dns_04::judge(dossier),
         ControlId::Dns05 => dns_05::judge(dossier),
+        ControlId::Dns06 => dns_06::judge(dossier),
+        ControlId::Dns07 => dns_07::judge(dossier),
         ControlId::Dns09 => dns_09::judge(dossier),
+        ControlId::Dns11 => dns_11::judge(dossier),
         ControlId::Dns12 => dns_12::judge(dossier),
     };
     let verdict = &mut judgement.verdict;

@@ -97,13 +97,14 @@ struct TurnedAway {
     silent: usize,
 }
 
+/// Whether somebody outside asks cluster DNS, and not another resolver.
+fn is_asked_by_outsiders(step: &Joined<'_>) -> bool {
+    step.purpose.aim.vantage() == Vantage::Outside && !matches!(step.purpose.place, Place::Foreign(_))
+}
+
 fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]) -> TurnedAway {
     let mut count = TurnedAway::default();
-    let asked = || {
-        joined
-            .iter()
-            .filter(|step| step.purpose.aim.vantage() == Vantage::Outside)
-    };
+    let asked = || joined.iter().filter(|step| is_asked_by_outsiders(step));
     let open: BTreeSet<&Place> = asked()
         .filter(|step| !matches!(step.purpose.aim, Aim::OutsideAny | Aim::OutsideChaos))
         .filter(|step| {
@@ -147,7 +148,7 @@ fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_
 fn judge_reach(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]) {
     let mut seen: BTreeMap<&Place, Vec<(usize, bool)>> = BTreeMap::new();
     for step in joined {
-        if step.purpose.aim.vantage() == Vantage::Outside {
+        if is_asked_by_outsiders(step) {
             let found = step.seen.iter().map(|(index, seen)| (*index, reached(&seen.saw)));
             seen.entry(&step.purpose.place).or_default().extend(found);
         }
@@ -265,7 +266,7 @@ fn judge_inside(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>
                     Some(*index),
                 ),
                 Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                Saw::Metrics(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
+                Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
             }
         }
     }

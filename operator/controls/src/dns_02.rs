@@ -102,19 +102,30 @@ fn judge_offers(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>
         let offers = heard
             .iter()
             .flat_map(|heard| &heard.askers)
-            .filter_map(|asker| asker.largest_offer);
-        let Some(offered) = offers.max() else {
+            .filter_map(|asker| Some((asker.largest_offer?, asker.address)));
+        let Some((offered, asker)) = offers.max() else {
             continue;
         };
         most = most.max(Some(offered));
         let index = step.seen.first().map(|(index, _)| *index);
-        if offered > max {
+        let place = &step.purpose.place;
+        if offered > max && dossier.is_pod(asker) {
             ledger.fail(
-                format!("{} offers {offered} bytes to other servers where {max} are allowed", step.purpose.place),
+                format!("{place} offers {offered} bytes to other servers where {max} are allowed"),
                 format!(
                     "It passes on what its client offers: a server block lacks `bufsize {max}`. With `mode: Enforce` the \
                      policy writes it into configmap {}/{}.",
                     dossier.target.namespace, dossier.target.config_map
+                ),
+                index,
+            );
+        } else if offered > max {
+            ledger.fail(
+                format!("{asker}, behind {place}, offers {offered} bytes to other servers where {max} are allowed"),
+                format!(
+                    "The resolver there offers more than the policy allows: set the EDNS size of its own questions to \
+                     {max} bytes, which is `edns-buffer-size` in Unbound, `edns-udp-size` in BIND, `net.bufsize` in Knot \
+                     Resolver and `outgoing.edns_bufsize` in PowerDNS Recursor."
                 ),
                 index,
             );
@@ -164,7 +175,7 @@ fn judge_whole<'a>(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<
                     Some(*index),
                 ),
                 Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                Saw::Metrics(_) | Saw::Series(_) => ledger.silent(step, *index, tsutsumi_model::Failure::Malformed),
+                Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_) => ledger.silent(step, *index, tsutsumi_model::Failure::Malformed),
             }
         }
     }
@@ -215,7 +226,7 @@ fn judge_datagrams(
                 }
             }
             Saw::Nothing(failure) if sized => ledger.silent(step, *index, *failure),
-            Saw::Nothing(_) | Saw::Metrics(_) | Saw::Series(_) => {}
+            Saw::Nothing(_) | Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_) => {}
         }
     }
     largest
@@ -256,7 +267,7 @@ mod tests {
     use tsutsumi_model::{ControlState, Failure};
 
     use super::*;
-    use crate::scene::{PODS, answer, holding, see};
+    use crate::scene::{PODS, answer, holding, ids, see};
 
     #[test]
     fn each_rule_both_ways() {
@@ -363,7 +374,8 @@ mod tests {
             "{}",
             well.observed
         );
-        let last = dossier.heard.values_mut().last().unwrap();
+        let id = ids(&dossier, Aim::Ports).last().unwrap();
+        let last = dossier.heard.get_mut(&id).unwrap();
         last.askers[0].largest_offer = Some(4096);
         let verdict = judge(&dossier).verdict;
         assert_eq!(verdict.state, ControlState::Fail);
@@ -371,6 +383,20 @@ mod tests {
             verdict.observed.contains("coredns-b offers 4096 bytes"),
             "{}",
             verdict.observed
+        );
+
+        let resolver = "192.0.2.53".parse().unwrap();
+        dossier.heard.get_mut(&id).unwrap().askers[0].address = resolver;
+        let verdict = judge(&dossier).verdict;
+        assert!(
+            verdict.observed.contains("192.0.2.53, behind pod"),
+            "{}",
+            verdict.observed
+        );
+        assert!(
+            verdict.message.contains("edns-buffer-size"),
+            "{}",
+            verdict.message
         );
         dossier.heard.clear();
         let unheard = judge(&dossier).verdict;

@@ -12,7 +12,7 @@ use crate::{
     Availability, Control, Dossier, Judgement, Level,
     dossier::Joined,
     ledger::{Ledger, not_asked, sentence},
-    randomness::{Flaw, Ids, Randomness, Sample},
+    randomness::{Flaw, Ids, Randomness, Sample, lost_too_many},
     round::{Aim, Place},
     text::counted,
 };
@@ -32,9 +32,6 @@ pub const CONTROL: Control = Control {
              between the pods and the probe zone.",
 };
 
-/// More than one question in so many that fails is a doubt: what does not arrive shows no port.
-const FAILED_SHARE: u16 = 20;
-
 /// Judges it.
 #[must_use]
 pub fn judge(dossier: &Dossier) -> Judgement {
@@ -53,7 +50,9 @@ pub fn judge(dossier: &Dossier) -> Judgement {
             judge_series(&mut ledger, dossier, step, &mut found);
         }
         for pod in &dossier.pods {
-            found.fresh += sockets::judge(&mut ledger, dossier, &joined, pod);
+            let counted = sockets::judge(&mut ledger, dossier, &joined, pod);
+            found.fresh += counted.fresh;
+            found.connected += counted.connected;
         }
     }
     let expected = "from every pod, ports and ids that differ and neither step, repeat nor follow each other, ports over \
@@ -71,6 +70,7 @@ struct Found {
     heard: usize,
     worst: Option<Randomness>,
     fresh: u64,
+    connected: u64,
 }
 
 impl Found {
@@ -92,6 +92,12 @@ impl std::fmt::Display for Found {
                 "{} questions heard at the probe zone; at worst {} of {} ports differ, spread over {:.1} bits; ",
                 self.heard, worst.distinct, worst.n, worst.bits
             )?;
+        }
+        if self.connected > 0 {
+            write!(f, "{} questions to upstreams over TCP or TLS; ", self.connected)?;
+        }
+        if self.connected > 0 && self.fresh == 0 {
+            return f.write_str("none to them over UDP");
         }
         write!(
             f,
@@ -133,7 +139,7 @@ fn judge_series(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, f
     for (index, observation) in &step.seen {
         match &observation.saw {
             Saw::Series(tally) => match dossier.heard.get(&step.probe.id) {
-                Some(heard) => judge_heard(ledger, step, *index, tally, heard, found),
+                Some(heard) => judge_heard(ledger, dossier, step, *index, tally, heard, found),
                 None => ledger.doubt(
                     format!("what the probe zone heard of {} is not known", step.purpose.place),
                     "It is asked for once after a series; the next round asks again.".to_owned(),
@@ -141,13 +147,16 @@ fn judge_series(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, f
                 ),
             },
             Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-            Saw::Answer(_) | Saw::Metrics(_) => ledger.silent(step, *index, Failure::Malformed),
+            Saw::Answer(_) | Saw::Metrics(_) | Saw::Root(_) => {
+                ledger.silent(step, *index, Failure::Malformed);
+            }
         }
     }
 }
 
 fn judge_heard(
     ledger: &mut Ledger<'_>,
+    dossier: &Dossier,
     step: &Joined<'_>,
     index: usize,
     tally: &Tally,
@@ -155,10 +164,14 @@ fn judge_heard(
     found: &mut Found,
 ) {
     let place = &step.purpose.place;
-    let asked = tally.answered().saturating_add(tally.failed());
-    if tally.failed() > asked / FAILED_SHARE {
+    if lost_too_many(tally) {
         ledger.doubt(
-            format!("{} of {asked} questions {} failed", tally.failed(), step.at()),
+            format!(
+                "{} of {} questions {} failed",
+                tally.failed(),
+                tally.asked(),
+                step.at()
+            ),
             "Look for what drops questions between the pod and the probe zone: a NAT without free ports, \
              `max_concurrent`, a rate limit, or a Corefile that does not lead the zone there yet."
                 .to_owned(),
@@ -175,13 +188,34 @@ fn judge_heard(
         );
     }
     for asker in &heard.askers {
-        judge_asker(ledger, place, index, usize::from(tally.failed()), asker, found);
+        let whose = if dossier.is_pod(asker.address) {
+            Whose::Pod
+        } else {
+            Whose::Other
+        };
+        judge_asker(
+            ledger,
+            (place, whose),
+            index,
+            usize::from(tally.failed()),
+            asker,
+            found,
+        );
     }
+}
+
+/// Who chose a port that the zone heard.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// The pod itself.
+    Pod,
+    /// A resolver behind it, or what translates addresses.
+    Other,
 }
 
 fn judge_asker(
     ledger: &mut Ledger<'_>,
-    place: &Place,
+    (place, whose): (&Place, Whose),
     index: usize,
     failures: usize,
     asker: &Asker,
@@ -219,7 +253,7 @@ fn judge_asker(
     for flaw in seen.flaws() {
         ledger.fail(
             format!("{from}: {}", seen.sentence(flaw)),
-            cure(flaw).to_owned(),
+            cure(flaw, whose).to_owned(),
             Some(index),
         );
     }
@@ -227,17 +261,26 @@ fn judge_asker(
     found.add(seen);
 }
 
-const fn cure(flaw: Flaw) -> &'static str {
-    match flaw {
-        Flaw::FewDistinct | Flaw::Repeats => {
+const fn cure(flaw: Flaw, whose: Whose) -> &'static str {
+    match (flaw, whose) {
+        (Flaw::FewDistinct | Flaw::Repeats, Whose::Other) => {
+            "Ports are used again, so one once seen can be used against the next question. Whoever asks there is not the \
+             pod itself: let the resolver behind it choose a port for each question (no `query-source … port`, no small \
+             range of ports), and give a NAT on the way more of them."
+        }
+        (Flaw::FewDistinct | Flaw::Repeats, Whose::Pod) => {
             "Sockets are used again, so a port once seen can be used against the next question. With `mode: Enforce` \
              the policy writes `expire 0s` into every `forward`; where that stands, a NAT on the way gives few ports."
         }
-        Flaw::NarrowSpread => {
+        (Flaw::NarrowSpread, Whose::Other) => {
+            "The range of ports is too small to be hard to guess: widen that of the resolver behind the pod, or the block \
+             of ports that a NAT on the way may use."
+        }
+        (Flaw::NarrowSpread, Whose::Pod) => {
             "The range of ports is too small to be hard to guess: widen `net.ipv4.ip_local_port_range` where the pod \
              runs, or the block of ports that a NAT on the way may use."
         }
-        Flaw::ConstantStep | Flaw::ClusteredStep | Flaw::Correlated => {
+        (Flaw::ConstantStep | Flaw::ClusteredStep | Flaw::Correlated, _) => {
             "A port tells the next one: something on the way counts. Look for a NAT without random ports, for example \
              masquerading without `--random-fully`."
         }

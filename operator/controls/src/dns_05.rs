@@ -1,7 +1,7 @@
 //! `DNS-05`: signatures are validated.
 //!
-//! Asked of every pod of cluster DNS and of every pod of the resolver behind it, with names of the probe zone whose
-//! signatures are known to be good or bad. A failure to answer what is bad proves validation only where what is good is
+//! Asked at the address that pods ask, at every pod of cluster DNS and at every pod of the resolver behind it, with names
+//! of the probe zone whose signatures are known to be good or bad. A failure to answer what is bad proves validation only where what is good is
 //! answered, and said to be validated (AD).
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ pub const CONTROL: Control = Control {
     clause: "MIC guideline 6.5 (1) note 2",
     requirement: &["R12"],
     level: Level::Informative,
-    enforced_by: "the managed resolver, which validates, and a `forward` that leads to it alone",
-    proven_by: "names of a probe zone, asked of every pod of cluster DNS and of the resolver: good ones are answered and \
+    enforced_by: "a `forward` that leads to a resolver which validates alone: the managed one, or the user's",
+    proven_by: "names of a probe zone, asked at the Service that pods ask, of every pod of cluster DNS and of the resolver: good ones are answered and \
                 marked as validated, wrong, expired, early and stripped ones are not answered",
     remedy: "Set `recursion.via: Managed`, whose resolver validates unless `recursion.dnssec` is `Off`.",
 };
@@ -35,7 +35,10 @@ pub const CONTROL: Control = Control {
 #[must_use]
 pub fn judge(dossier: &Dossier) -> Judgement {
     if !dossier.asked.validation {
-        return not_asked(&CONTROL, "recursion.via: Managed");
+        return not_asked(
+            &CONTROL,
+            "recursion.via: Managed` or, beside `via: Upstreams`, `recursion.dnssec",
+        );
     }
     let mut ledger = Ledger::new(&CONTROL, dossier);
     let joined = dossier.joined();
@@ -43,14 +46,15 @@ pub fn judge(dossier: &Dossier) -> Judgement {
         if let Availability::Missing(why) = &dossier.zone {
             ledger.doubt("no probe zone has names to try".to_owned(), sentence(why), None);
         } else {
-            for place in places(dossier) {
+            for place in dossier.resolving().chain(service(dossier)) {
                 judge_place(&mut ledger, &joined, &place);
             }
         }
     }
+    let service = service(dossier).map_or("", |_| " and at their Service");
     let well = format!(
-        "at {}, good names are marked as validated, and names with wrong, expired, early or missing signatures fail",
-        counted(places(dossier).count(), "pod")
+        "at {}{service}, good names are marked as validated, and names with wrong, expired, early or missing signatures fail",
+        counted(dossier.resolving().count(), "pod")
     );
     ledger.close(
         "good names are answered and marked as validated (AD), also what is proven to be absent; bad ones are not \
@@ -60,13 +64,9 @@ pub fn judge(dossier: &Dossier) -> Judgement {
     )
 }
 
-fn places(dossier: &Dossier) -> impl Iterator<Item = Place> + '_ {
-    let pods = dossier.pods.iter().map(|pod| Place::Pod(pod.label.clone()));
-    let resolvers = dossier
-        .resolvers
-        .iter()
-        .map(|pod| Place::Resolver(pod.label.clone()));
-    pods.chain(resolvers)
+/// Where pods ask, if it is one address for all.
+fn service(dossier: &Dossier) -> Option<Place> {
+    dossier.service.map(|_| Place::Service)
 }
 
 fn judge_place(ledger: &mut Ledger<'_>, joined: &[Joined<'_>], place: &Place) {
@@ -88,7 +88,9 @@ fn judge_place(ledger: &mut Ledger<'_>, joined: &[Joined<'_>], place: &Place) {
                 match &observation.saw {
                     Saw::Answer(answer) => answers.entry(trial).or_default().push((*index, answer)),
                     Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                    Saw::Metrics(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
+                    Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_) => {
+                        ledger.silent(step, *index, Failure::Malformed);
+                    }
                 }
             }
         }
@@ -141,8 +143,8 @@ fn judge_answer(
         Meaning::Wrong(cure) => ledger.fail(fact(), cure.to_owned(), Some(index)),
         Meaning::Right | Meaning::Unclear => ledger.doubt(
             fact(),
-            "Names of the probe zone are not resolved here, so that nothing is proven: the Corefile has to lead them to \
-             its server, and a resolver behind it has to know it too."
+            "Names of the probe zone are not resolved here, so that nothing is proven: a resolver behind cluster DNS has \
+             to know the zone's server and trust its key. One of yours has to be told so: docs/how-to/own-resolver.md."
                 .to_owned(),
             Some(index),
         ),
@@ -161,7 +163,7 @@ enum Meaning {
     Unclear,
 }
 
-const NOT_VALIDATED: &str = "Nobody on this path validates: set `recursion.via: Managed`, whose resolver validates unless `recursion.dnssec` is `Off`.";
+const NOT_VALIDATED: &str = "Nobody on this path validates: switch validation on in the resolver behind cluster DNS, or set `recursion.via: Managed`, whose resolver validates unless `recursion.dnssec` is `Off`.";
 
 const fn meaning(trial: Trial, answer: &DnsAnswer) -> Meaning {
     use Meaning::{Right, Unchecked, Unclear, Wrong};
@@ -295,7 +297,8 @@ mod tests {
     #[test]
     fn every_pod_and_every_resolver_counts() {
         let mut dossier = holding();
-        assert!(judge(&dossier).verdict.observed.starts_with("at 3 pods"));
+        let well = judge(&dossier).verdict.observed;
+        assert!(well.starts_with("at 3 pods and at their Service"), "{well}");
         let bogus = Aim::Validation(Trial::Bogus);
         see(
             &mut dossier,
@@ -312,10 +315,39 @@ mod tests {
         );
         assert!(verdict.message.contains("via: Managed"), "{}", verdict.message);
 
+        for place in [Place::Resolver(RESOLVER.into()), Place::Service] {
+            let mut dossier = holding();
+            dossier.steps.retain(|(purpose, _)| purpose.place != place);
+            assert_eq!(judge(&dossier).verdict.state, Indeterminate, "{place}");
+        }
+    }
+
+    #[test]
+    fn what_a_pod_gets_counts_although_every_server_does_right() {
         let mut dossier = holding();
-        let resolver = Place::Resolver(RESOLVER.into());
-        dossier.steps.retain(|(purpose, _)| purpose.place != resolver);
-        assert_eq!(judge(&dossier).verdict.state, Indeterminate);
+        let forged = answer(Rcode::NOERROR, 1, 80, false);
+        see(
+            &mut dossier,
+            Aim::Validation(Trial::Bogus),
+            Some(&Place::Service),
+            &forged,
+        );
+        let verdict = judge(&dossier).verdict;
+        assert_eq!(verdict.state, Fail);
+        assert!(
+            verdict.observed.contains("the Service that pods ask answers"),
+            "{}",
+            verdict.observed
+        );
+        dossier.service = None;
+        dossier
+            .steps
+            .retain(|(purpose, _)| purpose.place != Place::Service);
+        assert_eq!(
+            judge(&dossier).verdict.state,
+            Pass,
+            "one without a Service is none's"
+        );
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! `DNS-09`: no amplification.
 //!
 //! What makes a resolver a weapon is an answer much larger than its question, sent to an address that was forged. So
-//! ANY is answered without records inside and not at all outside (RFC 8482), and the largest answer over UDP is bounded.
+//! ANY is answered without records inside and not at all outside (RFC 8482), and the largest answer over UDP is bounded,
+//! whatever is asked for.
 
-use tsutsumi_model::{ControlId, DnsAnswer, Failure, Saw, Transport, Vantage};
+mod levers;
+
+use tsutsumi_model::{ControlId, Failure, Saw, Transport, Vantage};
 
 use crate::{
     Control, Dossier, Judgement, Level,
     dossier::{Joined, exposure_cells, pod_cells},
     ledger::{Ledger, not_asked},
     outcome::{Outside, brief, outside},
-    round::Aim,
+    round::{Aim, Lever},
     text::counted,
 };
+
+use levers::Gain;
 
 /// The control.
 pub const CONTROL: Control = Control {
@@ -23,8 +28,8 @@ pub const CONTROL: Control = Control {
     requirement: &["R6", "R18"],
     level: Level::Expected,
     enforced_by: "`acl` with `filter type ANY` for internal clients, `block` or `drop` for others, and `bufsize`",
-    proven_by: "type ANY from inside and from outside at every pod and exposed address, and the size of the big answer \
-                over UDP compared with its question",
+    proven_by: "type ANY from inside and from outside at every pod and exposed address, and the sizes of the big answer, \
+                of a long TXT and of DNSKEY over UDP compared with their questions",
     remedy: "Enforce the policy's `anyQueries: Empty` and `udp`, and remove the plugin `any`.",
 };
 
@@ -53,17 +58,21 @@ pub fn judge(dossier: &Dossier) -> Judgement {
         ledger.uncovered(&pod_cells(&dossier.pods, &OUTSIDE), &joined);
         ledger.uncovered(&exposure_cells(&dossier.exposures, &[Aim::OutsideAny]), &joined);
     }
+    let mut gains = String::new();
     if ledger.has_vantage(Vantage::Inside) {
         ledger.uncovered(&pod_cells(&dossier.pods, &INSIDE), &joined);
+        gains = levers::judge(&mut ledger, dossier, &joined);
     }
 
-    let mut any = Ratio::default();
-    let mut big = Ratio::default();
+    let mut any = Gain::default();
+    let mut big = Gain::default();
     let mut filtered = 0;
     for step in &joined {
         match step.purpose.aim {
             Aim::OutsideAny => judge_outside(&mut ledger, dossier, step),
-            Aim::InsideAny => filtered += judge_inside(&mut ledger, dossier, step, &mut any),
+            Aim::InsideAny | Aim::Lever(Lever::Any) => {
+                filtered += judge_inside(&mut ledger, dossier, step, &mut any);
+            }
             Aim::SizeWith4096 => judge_big(&mut ledger, dossier, step, &mut big),
             _ => {}
         }
@@ -76,50 +85,19 @@ pub fn judge(dossier: &Dossier) -> Judgement {
     }
 
     let limit = dossier.asked.udp_max_bytes.map_or_else(String::new, |max| {
-        format!("; no answer over UDP above {max} bytes")
+        format!("; no answer over UDP above {max} bytes, whatever is asked for")
     });
     let expected = format!(
         "ANY from inside gets an answer without records, ANY from outside gets REFUSED or silence{limit}"
     );
     let well = format!(
-        "ANY from inside: no records, {}; ANY from outside: not answered; the big answer over UDP: {}",
-        any.words(),
-        big.words()
+        "ANY from inside: no records, {any}; ANY from outside: not answered; over UDP, the big answer: {big}{gains}"
     );
     ledger.close(
         &expected,
         &well,
         "A forged question gains an attacker no more than the sizes shown.",
     )
-}
-
-/// The worst answer, measured against its question.
-#[derive(Default)]
-struct Ratio {
-    answer: u32,
-    query: u32,
-}
-
-impl Ratio {
-    fn take(&mut self, answer: &DnsAnswer) {
-        let worse = u64::from(answer.answer_bytes) * u64::from(self.query.max(1));
-        if worse > u64::from(self.answer) * u64::from(answer.query_bytes.max(1)) || self.query == 0 {
-            self.answer = answer.answer_bytes;
-            self.query = answer.query_bytes;
-        }
-    }
-
-    /// The sizes and their ratio, in tenths.
-    fn words(&self) -> String {
-        let tenths = u64::from(self.answer) * 10 / u64::from(self.query.max(1));
-        format!(
-            "{} bytes for a question of {} ({}.{} times)",
-            self.answer,
-            self.query,
-            tenths / 10,
-            tenths % 10
-        )
-    }
 }
 
 fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>) {
@@ -144,7 +122,7 @@ fn judge_outside(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>) 
 }
 
 /// Judges the answers to ANY from inside and returns how many name the filter.
-fn judge_inside(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, worst: &mut Ratio) -> usize {
+fn judge_inside(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, worst: &mut Gain) -> usize {
     let mut filtered = 0;
     if !ledger.was_made(step) {
         return filtered;
@@ -171,13 +149,13 @@ fn judge_inside(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, w
                 ledger.good(*index);
             }
             Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-            Saw::Metrics(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
+            Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
         }
     }
     filtered
 }
 
-fn judge_big(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, worst: &mut Ratio) {
+fn judge_big(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, worst: &mut Gain) {
     if !ledger.was_made(step) {
         return;
     }
@@ -201,7 +179,9 @@ fn judge_big(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, wors
                 ledger.good(*index);
             }
             (Saw::Nothing(failure), _) => ledger.silent(step, *index, *failure),
-            (Saw::Metrics(_) | Saw::Series(_), _) => ledger.silent(step, *index, Failure::Malformed),
+            (Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_), _) => {
+                ledger.silent(step, *index, Failure::Malformed);
+            }
         }
     }
 }

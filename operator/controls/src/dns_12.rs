@@ -1,12 +1,16 @@
 //! `DNS-12`: the resolver's version is free of known holes.
 //!
-//! The running process tells its version by `coredns_build_info`. An image's tag is enough to fail, since nobody tags an
-//! image older than it is to please us, but not to pass: anybody can move a tag.
+//! CoreDNS's process tells its version by `coredns_build_info`. An image's tag is enough to fail, since nobody tags an
+//! image older than it is to please us, but not to pass: anybody can move a tag. The managed resolver hides its version
+//! from everybody who asks, as it should, so of it the tag that we run is all there is; a pass says that it rests on it.
+
+use std::collections::BTreeSet;
 
 use tsutsumi_model::{ControlId, Failure, Saw, Vantage};
 
 use crate::{
-    Control, Dossier, Hole, Judgement, Level, VersionSource,
+    Control, Dossier, Hole, Judgement, KnownVersion, Level, PodFacts, VersionSource,
+    dossier::plain,
     ledger::Ledger,
     round::Aim,
     text::{counted, listed},
@@ -22,7 +26,8 @@ pub const CONTROL: Control = Control {
     // The text asks for the properties that the holes break; it does not speak of versions.
     level: Level::Informative,
     enforced_by: "nothing: images belong to whoever installs them",
-    proven_by: "`coredns_build_info` of every pod, compared with the list of published weaknesses",
+    proven_by: "`coredns_build_info` of every pod, compared with the list of published weaknesses; of the managed \
+                resolver, the tag of every pod's image",
     remedy: "Update the image to the newest fixed version that the verdict names.",
 };
 
@@ -40,7 +45,9 @@ pub fn judge(dossier: &Dossier) -> Judgement {
                 match &observation.saw {
                     Saw::Metrics(_) => {}
                     Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                    Saw::Answer(_) | Saw::Series(_) => ledger.silent(step, *index, Failure::Malformed),
+                    Saw::Answer(_) | Saw::Root(_) | Saw::Series(_) => {
+                        ledger.silent(step, *index, Failure::Malformed);
+                    }
                 }
             }
         }
@@ -57,15 +64,25 @@ pub fn judge(dossier: &Dossier) -> Judgement {
         }
     }
 
-    let versions = dossier.running_versions();
+    for pod in &dossier.resolvers {
+        judge_resolver(&mut ledger, dossier, pod);
+    }
+    let mut well = vec![run(dossier.pods.len(), "CoreDNS", &dossier.running_versions())];
+    if !dossier.resolvers.is_empty() {
+        let tags = dossier.resolver_tags();
+        well.push(format!(
+            "{}, by the tag of its image",
+            run(dossier.resolvers.len(), "Unbound", &tags)
+        ));
+        ledger.note(
+            "Unbound hides its version from everybody who asks, so that of the managed resolver the tag of the image \
+             is all there is."
+                .to_owned(),
+        );
+    }
     ledger.close(
-        "every DNS pod runs a version without a published weakness",
-        &format!(
-            "{} run{} CoreDNS {}",
-            counted(dossier.pods.len(), "pod"),
-            if dossier.pods.len() == 1 { "s" } else { "" },
-            listed(&versions)
-        ),
+        "every DNS pod, and every pod of the managed resolver, runs a version without a published weakness",
+        &well.join("; "),
         "No weakness of these versions is on the list of this release of tsutsumi.",
     )
 }
@@ -89,12 +106,7 @@ fn judge_version(
             index,
         );
     };
-    if let Some(newest) = known
-        .holes
-        .iter()
-        .map(|hole| hole.fixed_in.as_str())
-        .max_by_key(|v| numbers(v))
-    {
+    if let Some(newest) = newest_fix(known) {
         for Hole { id, fixed_in, what } in &known.holes {
             let fact = format!("CoreDNS {version} has {id} ({what}), fixed in {fixed_in}");
             let cure = format!(
@@ -114,6 +126,48 @@ fn judge_version(
             None,
         ),
     }
+}
+
+/// Of a pod of the managed resolver there is no observation: the tag alone counts.
+fn judge_resolver(ledger: &mut Ledger<'_>, dossier: &Dossier, pod: &PodFacts) {
+    let label = &pod.label;
+    let tag = pod.image_version.as_deref().map(plain).unwrap_or_default();
+    let Some(known) = dossier
+        .resolver_versions
+        .iter()
+        .find(|known| known.running == tag)
+    else {
+        let fact = if tag.is_empty() {
+            format!("the image of resolver {label} has no version in its tag")
+        } else {
+            format!("the image of resolver {label} is tagged `{tag}`, which is no version of Unbound")
+        };
+        let cure = "Set `managedResolver.image.tag` in the chart's values to the release that the image holds, beside \
+                    its digest where there is one; Unbound itself hides its version.";
+        return ledger.doubt(fact, cure.to_owned(), None);
+    };
+    let Some(newest) = newest_fix(known) else {
+        return;
+    };
+    for Hole { id, fixed_in, what } in &known.holes {
+        let fact = format!("Unbound {tag}, by the tag of its image, has {id} ({what}), fixed in {fixed_in}");
+        let cure = format!(
+            "Set `managedResolver.image` in the chart's values to an image of Unbound {newest} or later; the pods are \
+             replaced one by one."
+        );
+        ledger.fail(fact, cure, None);
+    }
+}
+
+/// The first version without any of the holes; none where there are none.
+fn newest_fix(known: &KnownVersion) -> Option<&str> {
+    let fixes = known.holes.iter().map(|hole| hole.fixed_in.as_str());
+    fixes.max_by_key(|version| numbers(version))
+}
+
+fn run(pods: usize, what: &str, versions: &BTreeSet<String>) -> String {
+    let ending = if pods == 1 { "s" } else { "" };
+    format!("{} run{ending} {what} {}", counted(pods, "pod"), listed(versions))
 }
 
 /// The numbers of a version, so that 1.14.10 comes after 1.14.9.
@@ -221,6 +275,67 @@ mod tests {
                 .message
                 .contains("kubectl -n kube-system set image deployment/coredns")
         );
+    }
+
+    #[test]
+    fn a_resolver_is_judged_by_its_tag_and_the_verdict_says_so() {
+        use ControlState::{Fail, Indeterminate, Pass};
+        for (tag, state, observed, message) in [
+            (
+                Some("1.26.2"),
+                Pass,
+                "1 pod runs Unbound 1.26.2, by the tag",
+                "hides its version",
+            ),
+            (Some("v1.26.2"), Pass, "Unbound 1.26.2", ""),
+            (
+                Some("1.25.0"),
+                Fail,
+                "Unbound 1.25.0, by the tag of its image, has CVE-0000-3",
+                "Unbound 1.26.2 or later",
+            ),
+            (
+                Some("latest"),
+                Indeterminate,
+                "is tagged `latest`",
+                "managedResolver.image.tag",
+            ),
+            (
+                None,
+                Indeterminate,
+                "no version in its tag",
+                "managedResolver.image.tag",
+            ),
+        ] {
+            let mut dossier = holding();
+            dossier.resolvers[0].image_version = tag.map(str::to_owned);
+            dossier.resolver_versions.push(KnownVersion {
+                running: "1.25.0".into(),
+                acl_leak: None,
+                holes: vec![Hole {
+                    id: "CVE-0000-3".into(),
+                    fixed_in: "1.26.2".into(),
+                    what: "cache poisoning".into(),
+                }],
+            });
+            let verdict = judge(&dossier).verdict;
+            assert_eq!(verdict.state, state, "{tag:?}: {verdict:?}");
+            assert!(
+                verdict.observed.contains(observed),
+                "{tag:?}: {}",
+                verdict.observed
+            );
+            assert!(verdict.message.contains(message), "{tag:?}: {}", verdict.message);
+        }
+    }
+
+    #[test]
+    fn without_a_resolver_nothing_is_said_of_one() {
+        let mut dossier = holding();
+        dossier.resolvers.clear();
+        let verdict = judge(&dossier).verdict;
+        assert_eq!(verdict.state, ControlState::Pass);
+        assert!(!format!("{verdict:?}").contains("Unbound"), "{verdict:?}");
     }
 
     #[test]

@@ -3,12 +3,17 @@
 //!
 //! The plan is part of it, so that a probe that was never made, or whose answer was lost, is visible as a gap.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use tsutsumi_model::{
-    ControlId, Endpoint, Exposure, Heard, MetricName, Observation, Probe, Saw, Transport, Vantage,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
 };
 
+use tsutsumi_model::{
+    Closing, ControlId, Detour, Endpoint, Exposure, Heard, MetricName, Observation, Probe, Saw, Transport,
+    Vantage,
+};
+
+use crate::root::Root;
 use crate::round::{Aim, Place, Purpose, Step};
 
 /// What a client that is not served is to get.
@@ -33,6 +38,23 @@ pub struct Asked {
     pub random_ports: bool,
     /// Answers are to be validated.
     pub validation: bool,
+}
+
+/// How DNS can be had past cluster DNS, as the cluster's objects tell, and where the way out of it is tried.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Around {
+    /// Workloads that get DNS past cluster DNS, sorted; without those that may.
+    pub detours: Vec<Detour>,
+    /// How many pods may, by why.
+    pub exempt: BTreeMap<String, usize>,
+    /// How a person reads the `NetworkPolicies` that would close these ways; none where no such object can.
+    pub cure: Option<String>,
+    /// Resolvers outside that are tried, sorted.
+    pub resolvers: Vec<IpAddr>,
+    /// Addresses of the cluster that a user named among them: nobody is sent there.
+    pub not_outside: Vec<IpAddr>,
+    /// What became of the namespaces that the policy wants closed, sorted.
+    pub closings: Vec<Closing>,
 }
 
 /// The workload that serves cluster DNS, as commands name it.
@@ -117,22 +139,32 @@ pub struct Dossier {
     pub target: Target,
     /// The DNS pods.
     pub pods: Vec<PodFacts>,
+    /// Where pods ask: the Service in front of the DNS pods; `None` where there is none.
+    pub service: Option<Endpoint>,
     /// The pods of the managed resolver behind them; none where there is none.
     pub resolvers: Vec<PodFacts>,
     /// The ways from outside to them.
     pub exposures: Vec<Exposure>,
+    /// The ways around them; none where nobody asked.
+    pub around: Option<Around>,
     /// Whether there is a prober inside.
     pub inside: Availability,
     /// Whether there is a prober outside.
     pub outside: Availability,
     /// Whether there is a probe zone that the pods are led to and that tells what it heard.
     pub zone: Availability,
+    /// Whether there is a probe zone outside that the pods are led to and that tells what it heard.
+    pub zone_outside: Availability,
     /// The address at which resolvers ask the probe zone, as their metrics name it.
     pub zone_server: Option<Endpoint>,
+    /// What the managed resolver starts from.
+    pub root: Root,
     /// Controls for which this platform has no lever, with the platform's own setting.
     pub unsupported: BTreeMap<ControlId, String>,
-    /// What is known of the versions that run.
+    /// What is known of the versions of CoreDNS that run.
     pub versions: Vec<KnownVersion>,
+    /// What is known of the versions of Unbound that run.
+    pub resolver_versions: Vec<KnownVersion>,
     /// The probes that were planned.
     pub steps: Vec<Step>,
     /// What they saw.
@@ -142,6 +174,13 @@ pub struct Dossier {
 }
 
 impl Dossier {
+    /// Whether a question from this address came from cluster DNS itself, and not from a resolver behind it or through
+    /// what translates addresses.
+    pub(crate) fn is_pod(&self, address: IpAddr) -> bool {
+        let mut own = self.pods.iter().flat_map(|pod| &pod.endpoints);
+        own.any(|endpoint| endpoint.address == address)
+    }
+
     /// The version that a pod runs, without a leading `v`, and who told it: the process before the image.
     #[must_use]
     pub fn version_of(&self, pod: &PodFacts) -> Option<(String, VersionSource)> {
@@ -176,6 +215,23 @@ impl Dossier {
             .collect()
     }
 
+    /// The versions that the images of the managed resolver's pods are tagged with, sorted.
+    #[must_use]
+    pub fn resolver_tags(&self) -> BTreeSet<String> {
+        self.resolvers
+            .iter()
+            .filter_map(|pod| pod.image_version.as_deref())
+            .map(plain)
+            .collect()
+    }
+
+    /// Where names are resolved: the pods of cluster DNS, and those of the managed resolver.
+    pub(crate) fn resolving(&self) -> impl Iterator<Item = Place> + '_ {
+        let pods = self.pods.iter().map(|pod| Place::Pod(pod.label.clone()));
+        let resolvers = self.resolvers.iter();
+        pods.chain(resolvers.map(|pod| Place::Resolver(pod.label.clone())))
+    }
+
     /// What to do where a pod shows no metrics.
     pub(crate) fn open_metrics(&self) -> String {
         format!(
@@ -195,7 +251,7 @@ impl Dossier {
         let (pods, label) = match place {
             Place::Pod(label) => (&self.pods, label),
             Place::Resolver(label) => (&self.resolvers, label),
-            Place::Exposure(_) => return false,
+            Place::Service | Place::Exposure(_) | Place::Foreign(_) => return false,
         };
         pods.iter().any(|pod| pod.label == *label && !pod.ready)
     }
@@ -246,6 +302,12 @@ impl Joined<'_> {
                 )
             }
             Ask::Metrics(endpoint) => format!("at {} ({endpoint})", self.purpose.place),
+            Ask::Root(question) => format!(
+                "over {} at {} ({})",
+                question.wanted.transport(),
+                self.purpose.place,
+                question.server
+            ),
             Ask::Series(series) => format!("at {} ({})", self.purpose.place, series.server),
         }
     }
@@ -260,7 +322,7 @@ impl Joined<'_> {
                 endpoint: question.server,
                 transport: question.transport,
             }),
-            Ask::Metrics(_) | Ask::Series(_) => None,
+            Ask::Metrics(_) | Ask::Root(_) | Ask::Series(_) => None,
         }
     }
 }
@@ -323,7 +385,7 @@ fn build_version(observation: &Observation) -> Option<String> {
 }
 
 /// Versions without the `v` that image tags carry.
-fn plain(version: &str) -> String {
+pub(crate) fn plain(version: &str) -> String {
     version.strip_prefix('v').unwrap_or(version).to_owned()
 }
 

@@ -8,13 +8,18 @@ pub mod catalogue;
 pub mod dns_01;
 pub mod dns_02;
 pub mod dns_03;
+pub mod dns_04;
 pub mod dns_05;
+pub mod dns_06;
+pub mod dns_07;
 pub mod dns_09;
+pub mod dns_11;
 pub mod dns_12;
 pub mod dossier;
 mod ledger;
 mod outcome;
 pub mod randomness;
+pub mod root;
 pub mod round;
 mod text;
 
@@ -25,8 +30,10 @@ mod scene;
 
 pub use catalogue::{CATALOGUE, Control, Level, control, judge, judge_all};
 pub use dossier::{
-    AclLeak, Asked, Availability, Dossier, Hole, KnownVersion, Others, PodFacts, Target, VersionSource,
+    AclLeak, Around, Asked, Availability, Dossier, Hole, KnownVersion, Others, PodFacts, Target,
+    VersionSource,
 };
 pub use ledger::{Judgement, MAX_DECIDING};
-pub use round::{Aim, Place, Purpose, Round, Step, Trial, Warmed};
+pub use root::{Bundled, Root, Servers, Source, Start};
+pub use round::{Aim, Lever, Place, Purpose, Round, Sentinel, Step, Trial, Warmed};
 pub use text::{EXPECTED_MAX, MESSAGE_MAX, OBSERVED_MAX, bounded};

@@ -40,7 +40,7 @@ pub(crate) fn outside(place: &Place, saw: &Saw) -> Outside {
             ),
             _,
         ) => Outside::Unclear(*failure),
-        (Saw::Metrics(_) | Saw::Series(_), _) => Outside::Unclear(Failure::Malformed),
+        (Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_), _) => Outside::Unclear(Failure::Malformed),
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn outside(place: &Place, saw: &Saw) -> Outside {
 /// connection was taken. Silence alone is the same behind a wall and from a prober that is cut off.
 pub(crate) const fn reached(saw: &Saw) -> bool {
     match saw {
-        Saw::Answer(_) | Saw::Metrics(_) | Saw::Series(_) => true,
+        Saw::Answer(_) | Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_) => true,
         Saw::Nothing(failure) => match failure {
             Failure::Closed | Failure::ConnectionRefused | Failure::Malformed | Failure::Unanswered => true,
             Failure::NotPermitted | Failure::Timeout | Failure::Unfinished | Failure::Unreachable => false,

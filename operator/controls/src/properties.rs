@@ -99,7 +99,7 @@ proptest! {
             Saw::Nothing(failure) => {
                 matches!(failure, Failure::Closed | Failure::ConnectionRefused | Failure::Unanswered)
             }
-            Saw::Metrics(_) | Saw::Series(_) => false,
+            Saw::Metrics(_) | Saw::Root(_) | Saw::Series(_) => false,
         };
         let without = |taken: &dyn Fn(usize) -> bool| {
             let mut less = dossier.clone();

@@ -4,16 +4,20 @@
 //! wide and distinct. So every test must pass. The limits ([`Limits`]) follow the sample size and accuse an honest
 //! resolver less than once in 1,000 measurements, which `cargo xtask bench --ports` shows. RFC 5452 section 9 and RFC
 //! 6056 give the reason for random ports, DNS-OARC's porttest the scale. The ids of the same questions are judged by
-//! [`Ids`], and their letters told by [`Letters`].
+//! [`Ids`], their letters told by [`Letters`], and what a NAT makes of the ports by [`compare`].
 
 mod ids;
 mod letters;
 mod limits;
+mod passage;
 mod sequence;
+
+use tsutsumi_model::Tally;
 
 pub use ids::{IdFlaw, Ids, furthest};
 pub use letters::Letters;
 pub use limits::Limits;
+pub use passage::{FEWEST_OF_A_BLOCK, Passage, compare, small_block};
 use sequence::{STEP_WINDOW, Sequence};
 
 /// Fewest ports that are judged.
@@ -27,6 +31,14 @@ pub const NARROW_BITS: f64 = 10.0;
 
 /// Bits from which on the spread is great: a standard deviation of 3,980.
 pub const GREAT_BITS: f64 = 13.75;
+
+/// More than one question in so many that fails is a doubt.
+const FAILED_SHARE: u16 = 20;
+
+/// Whether too many questions of a series failed: what does not arrive shows no port.
+pub(crate) fn lost_too_many(tally: &Tally) -> bool {
+    tally.failed() > tally.asked() / FAILED_SHARE
+}
 
 /// Ports of one measurement, in order of arrival, enough of them to be judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,17 +112,6 @@ pub struct Randomness {
     pub lowest: u16,
     /// Highest port.
     pub highest: u16,
-}
-
-/// What lies between a resolver and the outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passage {
-    /// As random outside as inside.
-    Preserved,
-    /// The NAT undoes the randomisation.
-    Undone,
-    /// The ports are bad inside already.
-    BadInside,
 }
 
 impl Sample {
@@ -208,18 +209,6 @@ impl Randomness {
     }
 }
 
-/// Compares the ports before and after a NAT; "much narrower" is two bits or more.
-#[must_use]
-pub fn compare(inside: &Randomness, outside: &Randomness) -> Passage {
-    if !inside.flaws().is_empty() {
-        Passage::BadInside
-    } else if !outside.flaws().is_empty() || outside.bits + 2.0 <= inside.bits {
-        Passage::Undone
-    } else {
-        Passage::Preserved
-    }
-}
-
 fn real(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -231,7 +220,7 @@ mod tests {
     type Spoil = fn(&mut Randomness);
 
     /// Numbers without a flaw, to be spoiled one at a time.
-    const GOOD: Randomness = Randomness {
+    pub(super) const GOOD: Randomness = Randomness {
         n: 256,
         failures: 0,
         distinct: 250,
@@ -297,16 +286,5 @@ mod tests {
             Sample::new(&[1; 63], 9),
             Err(Inconclusive { got: 63, failures: 9 })
         );
-    }
-
-    #[test]
-    fn a_nat_that_narrows_is_told_from_one_that_keeps() {
-        let narrower = |bits| Randomness { bits, ..GOOD };
-        let bad = Randomness { distinct: 65, ..GOOD };
-        assert_eq!(compare(&GOOD, &GOOD), Passage::Preserved);
-        assert_eq!(compare(&GOOD, &narrower(12.81)), Passage::Preserved);
-        assert_eq!(compare(&GOOD, &narrower(12.79)), Passage::Undone);
-        assert_eq!(compare(&GOOD, &bad), Passage::Undone);
-        assert_eq!(compare(&bad, &GOOD), Passage::BadInside);
     }
 }

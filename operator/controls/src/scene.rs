@@ -1,22 +1,32 @@
 //! A cluster in which every control holds, for tests to break.
 
-use std::collections::BTreeMap;
+mod saw;
+
+use std::{collections::BTreeMap, net::IpAddr};
 
 use tsutsumi_model::{
-    Ask, Asker, ClientAddress, DnsAnswer, DnsQuestion, Endpoint, Exposure, Failure, Heard, MetricName,
-    MetricSample, Observation, Probe, QueryClass, QueryType, Rcode, Saw, Series, Tally, Transport, Vantage,
+    Ask, Asker, ClientAddress, DnsAnswer, DnsQuestion, DomainName, Endpoint, Exposure, Failure, Heard,
+    MetricName, MetricSample, Observation, Probe, QueryClass, QueryType, Rcode, RootAnswer, RootKey,
+    RootQuestion, RootRecord, RootWanted, Saw, Series, Tally, Transport, Vantage,
 };
 
 use crate::{
-    Aim, Asked, Availability, Dossier, KnownVersion, Others, Place, PodFacts, Purpose, Step, Target, Trial,
-    Warmed,
+    Aim, Around, Asked, Availability, Dossier, KnownVersion, Lever, Others, Place, PodFacts, Purpose, Root,
+    Sentinel, Source, Start, Step, Target, Trial, Warmed,
 };
+
+pub(crate) use saw::*;
 
 pub(crate) const PODS: [&str; 2] = ["kube-system/coredns-a", "kube-system/coredns-b"];
 pub(crate) const SERVICE: &str = "Service kube-system/dns-nodeport";
 pub(crate) const RESOLVER: &str = "tsutsumi/unbound-a";
+pub(crate) const SERVERS: [&str; 2] = ["a.root.town", "b.root.town"];
+pub(crate) const TAG: u16 = 38_696;
+pub(crate) const NOBODYS_TAG: u16 = 1;
 pub(crate) const VERSION: &str = "1.14.7";
+pub(crate) const UNBOUND: &str = "1.26.2";
 pub(crate) const ZONE: &str = "10.96.0.53:53";
+pub(crate) const FOREIGN: &str = "198.51.100.53";
 pub(crate) const UPSTREAM: &str = "192.0.2.53:53";
 
 /// Two pods, one exposure, everything as it should be.
@@ -47,11 +57,12 @@ pub(crate) fn holding() -> Dossier {
                 image_version: Some(format!("v{VERSION}")),
             })
             .collect(),
+        service: Some(endpoint("10.96.0.10:53")),
         resolvers: vec![PodFacts {
             label: RESOLVER.into(),
             endpoints: vec![endpoint("10.0.0.9:53")],
             ready: true,
-            image_version: None,
+            image_version: Some(UNBOUND.into()),
         }],
         exposures: vec![Exposure {
             object: SERVICE.into(),
@@ -60,13 +71,24 @@ pub(crate) fn holding() -> Dossier {
             hostnames: vec![],
             client_address: ClientAddress::Kept,
         }],
+        around: Some(Around {
+            resolvers: vec![FOREIGN.parse().unwrap()],
+            ..Around::default()
+        }),
         inside: Availability::Present,
         outside: Availability::Present,
         zone: Availability::Present,
+        zone_outside: Availability::Present,
         zone_server: Some(endpoint(ZONE)),
+        root: Root::Known(Box::new(start())),
         unsupported: BTreeMap::new(),
         versions: vec![KnownVersion {
             running: VERSION.into(),
+            acl_leak: None,
+            holes: vec![],
+        }],
+        resolver_versions: vec![KnownVersion {
+            running: UNBOUND.into(),
             acl_leak: None,
             holes: vec![],
         }],
@@ -76,9 +98,20 @@ pub(crate) fn holding() -> Dossier {
     };
     dossier.steps = steps(&dossier);
     dossier.observations = dossier.steps.iter().map(well).collect();
-    dossier.heard = ids(&dossier, Aim::Ports)
-        .map(|id| (id, heard(mixed(256))))
-        .collect();
+    let told = [
+        (Aim::Ports, Vantage::Inside),
+        (Aim::PortsOutside, Vantage::Outside),
+    ];
+    let told = told.map(|(aim, zone)| {
+        let heard = Heard {
+            zone,
+            ..heard(mixed(256))
+        };
+        ids(&dossier, aim)
+            .map(move |id| (id, heard.clone()))
+            .collect::<Vec<_>>()
+    });
+    dossier.heard = told.into_iter().flatten().collect();
     dossier
 }
 
@@ -87,7 +120,8 @@ pub(crate) fn endpoint(text: &str) -> Endpoint {
     Endpoint::of(socket.ip(), socket.port().into()).unwrap()
 }
 
-fn steps(dossier: &Dossier) -> Vec<Step> {
+/// The DNS questions of a whole round, without what they ask for.
+fn questions(dossier: &Dossier) -> Vec<(Aim, Place, Endpoint, Transport)> {
     use Transport::{Tcp, Udp};
     let mut wanted: Vec<(Aim, Place, Endpoint, Transport)> = Vec::new();
     for pod in &dossier.pods {
@@ -107,6 +141,17 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
             }
         }
     }
+    for pod in &dossier.pods {
+        let place = Place::Pod(pod.label.clone());
+        for (lever, transport) in [
+            (Lever::Text, Tcp),
+            (Lever::Any, Udp),
+            (Lever::Keys, Udp),
+            (Lever::Text, Udp),
+        ] {
+            wanted.push((Aim::Lever(lever), place.clone(), pod.endpoints[0], transport));
+        }
+    }
     let pods = dossier
         .pods
         .iter()
@@ -118,6 +163,24 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
     for (place, pod) in pods.chain(resolvers) {
         for trial in Trial::ALL {
             wanted.push((Aim::Validation(trial), place.clone(), pod.endpoints[0], Udp));
+        }
+        for sentinel in Sentinel::ALL {
+            for tag in [TAG, NOBODYS_TAG] {
+                wanted.push((Aim::Sentinel(sentinel, tag), place.clone(), pod.endpoints[0], Udp));
+            }
+        }
+    }
+    if let Some(service) = dossier.service {
+        for trial in Trial::ALL {
+            wanted.push((Aim::Validation(trial), Place::Service, service, Udp));
+        }
+    }
+    for address in dossier.around.iter().flat_map(|around| &around.resolvers) {
+        for aim in [Aim::ForeignAlive, Aim::PastClusterDns] {
+            for (transport, port) in [(Udp, 53), (Tcp, 53), (Tcp, 853)] {
+                let server = Endpoint::of(*address, port).unwrap();
+                wanted.push((aim, Place::Foreign(*address), server, transport));
+            }
         }
     }
     for exposure in &dossier.exposures {
@@ -132,7 +195,11 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
             }
         }
     }
-    let mut steps: Vec<Step> = wanted
+    wanted
+}
+
+fn steps(dossier: &Dossier) -> Vec<Step> {
+    let mut steps: Vec<Step> = questions(dossier)
         .into_iter()
         .zip(0..)
         .map(|((aim, place, server, transport), id)| {
@@ -159,6 +226,7 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
             )
         })
         .collect();
+    steps.extend(root_steps(dossier));
     let metrics = || Ask::Metrics(endpoint("10.0.0.1:9153"));
     let series = || {
         Ask::Series(Series {
@@ -174,6 +242,7 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
             (Aim::Ports, series()),
             (Aim::Upstreams, series()),
             (Aim::MetricsAfter, metrics()),
+            (Aim::PortsOutside, series()),
         ] {
             let place = Place::Pod(pod.label.clone());
             steps.push((Purpose { aim, place }, Probe { id, ask }));
@@ -181,6 +250,25 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// Questions about the root, at every pod of the resolver.
+fn root_steps(dossier: &Dossier) -> Vec<Step> {
+    let questions = dossier.resolvers.iter().flat_map(|pod| {
+        let wanted = start()
+            .wanted()
+            .chain([(Aim::RootKeys, RootWanted::Keys)])
+            .collect::<Vec<_>>();
+        wanted.into_iter().map(move |(aim, wanted)| {
+            let place = Place::Resolver(pod.label.clone());
+            let server = pod.endpoints[0];
+            (Purpose { aim, place }, Ask::Root(RootQuestion { server, wanted }))
+        })
+    });
+    questions
+        .zip(500..)
+        .map(|((purpose, ask), id)| (purpose, Probe { id, ask }))
+        .collect()
 }
 
 fn outside() -> [Aim; 4] {
@@ -197,16 +285,28 @@ pub(crate) fn well((purpose, probe): &Step) -> Observation {
     let saw = match purpose.aim {
         Aim::Validation(Trial::Good | Trial::Chain) => validated(Rcode::NOERROR, 1),
         Aim::Validation(Trial::Absent) => validated(Rcode::NXDOMAIN, 0),
-        Aim::Validation(Trial::Insecure) => answer(Rcode::NOERROR, 1, 80, false),
-        Aim::Validation(_) => answer(Rcode::SERVFAIL, 0, 60, false),
+        Aim::ForeignAlive | Aim::Validation(Trial::Insecure) => answer(Rcode::NOERROR, 1, 80, false),
+        Aim::Sentinel(Sentinel::Is, TAG) | Aim::Sentinel(Sentinel::Not, NOBODYS_TAG) => {
+            validated(Rcode::NOERROR, 1)
+        }
+        Aim::Sentinel(..) | Aim::Validation(_) => answer(Rcode::SERVFAIL, 0, 60, false),
+        Aim::RootKeys | Aim::RootServers | Aim::RootAddresses => root(records(&probe.ask)),
         Aim::Metrics => counts(0, 100),
         Aim::MetricsAfter => counts(0, 132),
-        Aim::Ports => tally(256, 0),
+        Aim::Ports | Aim::PortsOutside => tally(256, 0),
         Aim::Upstreams => tally(0, 32),
         Aim::SizeWith4096 => answer(Rcode::NOERROR, 60, 1200, true),
         Aim::SizeWithoutEdns => answer(Rcode::NOERROR, 25, 500, true),
         Aim::SizeOverTcp => answer(Rcode::NOERROR, 120, 3000, false),
-        Aim::InsideAny => answer(Rcode::NOERROR, 0, 60, false),
+        Aim::InsideAny | Aim::Lever(Lever::Any) => answer(Rcode::NOERROR, 0, 60, false),
+        Aim::Lever(Lever::Keys) => answer(Rcode::NOERROR, 2, 250, false),
+        Aim::Lever(Lever::Text) => match &probe.ask {
+            Ask::Dns(question) if question.transport == Transport::Tcp => {
+                answer(Rcode::NOERROR, 2, 1980, false)
+            }
+            _ => answer(Rcode::NOERROR, 0, 100, true),
+        },
+        Aim::PastClusterDns => Saw::Nothing(Failure::Timeout),
         aim if aim.vantage() == Vantage::Outside => answer(Rcode::REFUSED, 0, 50, false),
         _ => answer(Rcode::NOERROR, 1, 80, false),
     };
@@ -218,101 +318,54 @@ pub(crate) fn well((purpose, probe): &Step) -> Observation {
     }
 }
 
-pub(crate) fn answer(rcode: Rcode, answers: u16, bytes: u32, truncated: bool) -> Saw {
-    Saw::Answer(DnsAnswer {
-        rcode,
-        truncated,
-        authentic: false,
-        query_bytes: 50,
-        answer_bytes: bytes,
-        answers,
-        nsid: None,
-        extended_errors: vec![],
-    })
-}
-
-/// An answer whose server says that it has validated it.
-pub(crate) fn validated(rcode: Rcode, answers: u16) -> Saw {
-    match answer(rcode, answers, 120, false) {
-        Saw::Answer(answer) => Saw::Answer(DnsAnswer {
-            authentic: true,
-            ..answer
-        }),
-        other => other,
+/// Two servers, of which one has two addresses, and one key.
+pub(crate) fn start() -> Start {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Start {
+        servers: BTreeMap::from([
+            (
+                SERVERS[0].parse().unwrap(),
+                addresses(&["192.0.2.1", "2001:db8::1"]),
+            ),
+            (SERVERS[1].parse().unwrap(), addresses(&["192.0.2.2"])),
+        ]),
+        hints: Source::ConfigMap("our-hints".into()),
+        keys: vec![key(TAG)],
+        anchors: Source::ConfigMap("our-keys".into()),
+        bundled: None,
     }
 }
 
-pub(crate) fn version(version: &str) -> Saw {
-    Saw::Metrics(vec![build(version)])
+pub(crate) fn key(tag: u16) -> RootKey {
+    RootKey::new(tag, 13, &[7; 32])
 }
 
-fn build(version: &str) -> MetricSample {
-    MetricSample {
-        name: MetricName::CorednsBuildInfo,
-        labels: [("version".to_owned(), version.to_owned())].into(),
-        value: 1.0,
+/// What a root says that has exactly what the resolver was given.
+fn records(ask: &Ask) -> Vec<RootRecord> {
+    let Ask::Root(question) = ask else {
+        panic!("{ask:?}");
+    };
+    let start = start();
+    let of = |name: &DomainName, family: fn(&IpAddr) -> bool| {
+        let addresses = start.servers[name].iter().copied().filter(family);
+        addresses
+            .map(|address| RootRecord::Address(name.clone(), address))
+            .collect()
+    };
+    match &question.wanted {
+        RootWanted::Servers => start.servers.keys().cloned().map(RootRecord::Server).collect(),
+        RootWanted::Keys => start.keys.iter().cloned().map(RootRecord::Key).collect(),
+        RootWanted::V4(name) => of(name, IpAddr::is_ipv4),
+        RootWanted::V6(name) => of(name, IpAddr::is_ipv6),
     }
 }
 
-/// The version, and how many questions to the upstream left from used and from fresh sockets.
-pub(crate) fn counts(used: u32, fresh: u32) -> Saw {
-    counts_over("udp", used, fresh)
-}
-
-pub(crate) fn counts_over(proto: &str, used: u32, fresh: u32) -> Saw {
-    let mut samples = vec![build(VERSION)];
-    for (name, value) in [
-        (MetricName::CorednsProxyConnCacheHitsTotal, used),
-        (MetricName::CorednsProxyConnCacheMissesTotal, fresh),
-    ] {
-        samples.push(MetricSample {
-            name,
-            labels: [("to", UPSTREAM), ("proto", proto)]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            value: value.into(),
-        });
+/// What the resolver of the scene starts from.
+pub(crate) fn start_of(dossier: &mut Dossier) -> &mut Start {
+    match &mut dossier.root {
+        Root::Known(start) => start,
+        other => panic!("{other:?}"),
     }
-    Saw::Metrics(samples)
-}
-
-/// What came back of a series.
-pub(crate) fn tally(answered: u16, denied: u16) -> Saw {
-    let answers = [(Rcode::NOERROR, answered), (Rcode::NXDOMAIN, denied)];
-    Saw::Series(Tally {
-        answers: answers.into_iter().filter(|(_, count)| *count > 0).collect(),
-        ..Tally::default()
-    })
-}
-
-/// One address that asked from these ports.
-pub(crate) fn heard(ports: Vec<u16>) -> Heard {
-    Heard {
-        zone: Vantage::Inside,
-        askers: vec![Asker {
-            address: "10.0.0.1".parse().unwrap(),
-            ids: cubes(ports.len(), 65_519),
-            ports,
-            largest_offer: Some(1232),
-            mixed_case: 0,
-            over_tcp: 0,
-        }],
-        forgotten: 0,
-    }
-}
-
-/// Ports that nobody guesses.
-pub(crate) fn mixed(count: usize) -> Vec<u16> {
-    cubes(count, 27_239)
-        .into_iter()
-        .map(|cube| 32_768 + cube)
-        .collect()
-}
-
-/// Cubes modulo a prime of this kind (2 mod 3) differ, and mix well enough for every test.
-fn cubes(count: usize, prime: u32) -> Vec<u16> {
-    let cube = |n: u32| u16::try_from(n.pow(3) % prime).unwrap();
-    (100..).take(count).map(cube).collect()
 }
 
 /// The numbers of the steps with this aim.

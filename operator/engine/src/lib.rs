@@ -4,12 +4,14 @@
 //! values, facts, plans and statuses go out as values, so every decision can be tested without a cluster and shown
 //! by the command line.
 
+pub mod around;
 pub mod cluster;
 pub mod exposure;
 pub mod managed;
 pub mod platform;
 pub mod ranges;
 pub mod resolver;
+pub mod switch;
 pub mod target;
 #[cfg(test)]
 mod testing;

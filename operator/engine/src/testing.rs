@@ -47,6 +47,7 @@ pub(crate) fn place(cluster: &mut Cluster, object: Value) {
         "Pod" => put(&mut cluster.pods, object, |each: &Pod| &each.metadata),
         "Deployment" => put(&mut cluster.deployments, object, |each| &each.metadata),
         "DaemonSet" => put(&mut cluster.daemon_sets, object, |each| &each.metadata),
+        "NetworkPolicy" => put(&mut cluster.network_policies, object, |each| &each.metadata),
         "ConfigMap" => put(&mut cluster.config_maps, object, |each| &each.metadata),
         other => panic!("no place for a {other}"),
     }
@@ -93,6 +94,7 @@ pub(crate) fn turned(cluster: &Cluster, by: usize) -> Cluster {
     turn(&mut turned.deployments, by);
     turn(&mut turned.daemon_sets, by);
     turn(&mut turned.config_maps, by);
+    turn(&mut turned.network_policies, by);
     turn(&mut turned.routes, by);
     turn(&mut turned.pools, by);
     if by % 2 == 1 {

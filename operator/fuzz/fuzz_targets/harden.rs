@@ -29,6 +29,8 @@ fuzz_target!(|text: &str| {
         }),
         probe: None,
         root: None,
+        tap: None,
+        edition: 0,
     };
     let Ok(first) = harden(text, &desired, &Ownership::default(), &capabilities) else {
         return;

@@ -17,12 +17,24 @@ pub enum ControlId {
     /// Source ports cannot be guessed at the resolver.
     #[serde(rename = "DNS-03")]
     Dns03,
+    /// Source ports cannot be guessed after NAT.
+    #[serde(rename = "DNS-04")]
+    Dns04,
     /// Signatures are validated.
     #[serde(rename = "DNS-05")]
     Dns05,
+    /// The resolver starts from the keys that the root has.
+    #[serde(rename = "DNS-06")]
+    Dns06,
+    /// The resolver starts from the servers that the root has.
+    #[serde(rename = "DNS-07")]
+    Dns07,
     /// No amplification.
     #[serde(rename = "DNS-09")]
     Dns09,
+    /// No path around cluster DNS.
+    #[serde(rename = "DNS-11")]
+    Dns11,
     /// The resolver's version is free of known holes.
     #[serde(rename = "DNS-12")]
     Dns12,
@@ -30,12 +42,16 @@ pub enum ControlId {
 
 impl ControlId {
     /// Every control, in the order of the catalogue.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Dns01,
         Self::Dns02,
         Self::Dns03,
+        Self::Dns04,
         Self::Dns05,
+        Self::Dns06,
+        Self::Dns07,
         Self::Dns09,
+        Self::Dns11,
         Self::Dns12,
     ];
 
@@ -46,8 +62,12 @@ impl ControlId {
             Self::Dns01 => "DNS-01",
             Self::Dns02 => "DNS-02",
             Self::Dns03 => "DNS-03",
+            Self::Dns04 => "DNS-04",
             Self::Dns05 => "DNS-05",
+            Self::Dns06 => "DNS-06",
+            Self::Dns07 => "DNS-07",
             Self::Dns09 => "DNS-09",
+            Self::Dns11 => "DNS-11",
             Self::Dns12 => "DNS-12",
         }
     }
@@ -72,7 +92,7 @@ impl FromStr for ControlId {
 
 /// The text names no control of the catalogue.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a control; the catalogue has DNS-01, DNS-02, DNS-03, DNS-05, DNS-09 and DNS-12")]
+#[error("`{0}` is not a control; the catalogue has DNS-01 to DNS-07, DNS-09, DNS-11 and DNS-12")]
 pub struct UnknownControl(pub String);
 
 /// What a control's evaluation came to. Nothing that was not tested is ever `Pass`.

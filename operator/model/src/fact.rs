@@ -42,6 +42,57 @@ pub enum ClientAddress {
     },
 }
 
+/// How a pod gets DNS past cluster DNS.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Bypass {
+    /// It answers the pods of its node from a cache and a configuration of its own (`NodeLocal DNSCache`).
+    AnswersOnNode,
+    /// It asks resolvers that its own specification names; sorted.
+    AsksNamed(Vec<IpAddr>),
+    /// `dnsPolicy: Default`: it asks whom its node asks.
+    AsksAsNode,
+    /// It is in its node's network, where any `dnsPolicy` but `ClusterFirstWithHostNet` means whom the node asks.
+    InNodeNetwork,
+}
+
+/// A workload whose pods get DNS past cluster DNS.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Detour {
+    /// The workload, such as `Deployment town/web`.
+    pub workload: String,
+    /// How.
+    pub how: Bypass,
+    /// How many of its pods do.
+    pub pods: usize,
+}
+
+/// What became of a namespace that a policy wants closed.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Closing {
+    /// The namespace.
+    pub namespace: String,
+    /// How far it is closed.
+    pub state: Closure,
+    /// `NetworkPolicies` of others whose pods are left to them, sorted: one of ours would only allow these more.
+    pub left: Vec<String>,
+}
+
+/// How far a namespace is closed, as far as objects tell.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Closure {
+    /// A `NetworkPolicy` of ours stands there, which proves nothing by itself.
+    Written,
+    /// It would be written, or is about to be.
+    Planned,
+    /// None is written, or not the one that is wanted.
+    Held {
+        /// Why.
+        why: String,
+        /// What a person can do.
+        cure: String,
+    },
+}
+
 /// Everything by which the DNS pods are reached.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Reach {

@@ -4,22 +4,26 @@
 //! reads a clock, opens a socket or knows Kubernetes, so every other crate may use it.
 
 mod arrival;
+mod asked;
 mod control;
 mod fact;
 mod mark;
 mod name;
 mod probe;
+mod root;
 mod series;
 mod verdict;
 
 pub use arrival::{Arrival, Arrivals, Asker, Heard};
+pub use asked::{AskedName, Collect, Collected};
 pub use control::{ControlId, ControlState, UnknownControl, Vantage};
-pub use fact::{ClientAddress, Exposure, Reach};
+pub use fact::{Bypass, ClientAddress, Closing, Closure, Detour, Exposure, Reach};
 pub use mark::{INSECURE_ZONE, Mark, MarkError, MarkKey, MarkKeyError, ZoneName};
 pub use name::{DomainName, NameError};
 pub use probe::{
     Ask, DnsAnswer, DnsQuestion, Endpoint, Failure, MetricName, MetricSample, Observation, Port, Probe,
     QueryClass, QueryType, Rcode, Saw, Transport, Validator,
 };
+pub use root::{RootAnswer, RootKey, RootQuestion, RootRecord, RootWanted, key_tag};
 pub use series::{Series, Tally};
 pub use verdict::{Evidence, Verdict};

@@ -38,13 +38,15 @@ pub enum ZoneName {
     Big,
     /// A good answer that comes late.
     Slow,
+    /// A good signature, also at a name below it that asks which keys of the root are trusted (RFC 8509).
+    Sentinel,
     /// An alias to an alias, and so on, to a good name.
     Chain,
 }
 
 impl ZoneName {
     /// Every kind of name.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Port,
         Self::Good,
         Self::Bogus,
@@ -55,6 +57,7 @@ impl ZoneName {
         Self::Absent,
         Self::Big,
         Self::Slow,
+        Self::Sentinel,
         Self::Chain,
     ];
 
@@ -72,6 +75,7 @@ impl ZoneName {
             Self::Absent => "absent",
             Self::Big => "big",
             Self::Slow => "slow",
+            Self::Sentinel => "sentinel",
             Self::Chain => "chain",
         }
     }

@@ -26,6 +26,20 @@ impl DomainName {
     pub fn child(&self, label: &str) -> Result<Self, NameError> {
         format!("{label}.{}", self.0).parse()
     }
+
+    /// The name without its first label; none for a single label.
+    #[must_use]
+    pub fn parent(&self) -> Option<&str> {
+        self.0.split_once('.').map(|(_, parent)| parent)
+    }
+
+    /// Whether it is that name, or stands below it.
+    #[must_use]
+    pub fn is_within(&self, zone: &Self) -> bool {
+        self.0
+            .strip_suffix(zone.as_str())
+            .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    }
 }
 
 impl fmt::Display for DomainName {
@@ -114,6 +128,16 @@ mod tests {
         ] {
             assert!(text.parse::<DomainName>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_within_a_zone_by_whole_labels() {
+        let within = |name: &str, zone: &str| {
+            let name: DomainName = name.parse().unwrap();
+            name.is_within(&zone.parse().unwrap())
+        };
+        assert!(within("a.b.test", "b.test") && within("b.test", "b.test"));
+        assert!(!within("ab.test", "b.test") && !within("test", "b.test"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DomainName, Series, Tally, Vantage};
+use crate::{DomainName, RootAnswer, RootQuestion, Series, Tally, Vantage};
 
 /// A port that something listens on: 1 to 65535.
 pub type Port = std::num::NonZeroU16;
@@ -67,6 +67,8 @@ pub enum QueryType {
     Aaaa,
     /// Every type (RFC 8482).
     Any,
+    /// Keys of a signed zone.
+    Dnskey,
     /// Text.
     Txt,
 }
@@ -100,6 +102,25 @@ pub struct DnsQuestion {
     /// Who is to validate, where the question is about that; needs EDNS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validator: Option<Validator>,
+}
+
+impl DnsQuestion {
+    /// What an ordinary client offers over EDNS, in bytes: no fragments.
+    pub const ORDINARY_EDNS: u16 = 1232;
+
+    /// As an ordinary client asks: for an IPv4 address.
+    #[must_use]
+    pub const fn ordinary(server: Endpoint, transport: Transport, name: DomainName) -> Self {
+        Self {
+            server,
+            transport,
+            name,
+            qtype: QueryType::A,
+            qclass: QueryClass::In,
+            edns: Some(Self::ORDINARY_EDNS),
+            validator: None,
+        }
+    }
 }
 
 /// Who is to validate signatures (RFC 4035, 3.2).
@@ -165,6 +186,8 @@ pub enum Ask {
     Dns(DnsQuestion),
     /// Fetch `/metrics` and return the families of [`MetricName`].
     Metrics(Endpoint),
+    /// Ask one question about the root, and read the answer.
+    Root(RootQuestion),
     /// Ask many questions, to see at a probe zone how the server asks on.
     Series(Series),
 }
@@ -223,11 +246,20 @@ pub struct DnsAnswer {
     pub answer_bytes: u32,
     /// Records in the answer section.
     pub answers: u16,
+    /// The addresses that the answer section holds, where addresses were asked for: at most [`Self::MOST_ADDRESSES`], in
+    /// the order in which they came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
     /// What the server calls itself (RFC 5001), where it is printable ASCII; anything else comes as hexadecimal. At most
     /// the first 128 octets of it. An empty option is none.
     pub nsid: Option<String>,
     /// The codes of extended errors (RFC 8914), at most the first 16.
     pub extended_errors: Vec<u16>,
+}
+
+impl DnsAnswer {
+    /// The most addresses that are kept of one answer.
+    pub const MOST_ADDRESSES: usize = 16;
 }
 
 /// One sample of a metric.
@@ -271,6 +303,8 @@ pub enum Saw {
     Answer(DnsAnswer),
     /// The selected metrics.
     Metrics(Vec<MetricSample>),
+    /// What was answered about the root.
+    Root(RootAnswer),
     /// What came back of a series.
     Series(Tally),
     /// Nothing, and why.

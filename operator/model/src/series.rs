@@ -37,6 +37,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// All questions.
+    #[must_use]
+    pub fn asked(&self) -> u16 {
+        self.answers.values().chain(self.failures.values()).sum()
+    }
+
     /// Questions that were answered without an error.
     #[must_use]
     pub fn answered(&self) -> u16 {
@@ -46,8 +52,7 @@ impl Tally {
     /// Questions that were not.
     #[must_use]
     pub fn failed(&self) -> u16 {
-        let all = self.answers.values().chain(self.failures.values());
-        all.sum::<u16>() - self.answered()
+        self.asked() - self.answered()
     }
 }
 
@@ -61,7 +66,7 @@ mod tests {
             answers: [(Rcode::NOERROR, 250), (Rcode::SERVFAIL, 4)].into(),
             failures: [(Failure::Timeout, 2)].into(),
         };
-        assert_eq!((tally.answered(), tally.failed()), (250, 6));
+        assert_eq!((tally.asked(), tally.answered(), tally.failed()), (256, 250, 6));
         let json = serde_json::to_string(&tally).unwrap();
         assert_eq!(serde_json::from_str::<Tally>(&json).unwrap(), tally);
     }

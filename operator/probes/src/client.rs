@@ -7,7 +7,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, header::CONTENT_TYPE};
 use rustls::ClientConfig;
-use tsutsumi_model::{Observation, Probe, Vantage};
+use serde::{Serialize, de::DeserializeOwned};
+use tsutsumi_model::{Collect, Collected, Observation, Probe, Vantage};
 
 use crate::{
     call::{CallError, Caller, Limits},
@@ -18,6 +19,12 @@ use crate::{
 const LIMITS: Limits = Limits {
     deadline: Duration::from_secs(BATCH_DEADLINE.as_secs() + 15),
     largest_response: 32 * 1024 * 1024,
+};
+
+/// 1,024 names take less than half of it.
+const NAMES_LIMITS: Limits = Limits {
+    deadline: Duration::from_secs(10),
+    largest_response: 1024 * 1024,
 };
 
 /// A prober, by its address.
@@ -37,7 +44,7 @@ pub enum ProberError {
     /// The prober did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The response is no list of observations.
+    /// The response is not what was asked for.
     #[error("cannot read the response of the prober at {address}")]
     Decode {
         /// The prober.
@@ -45,8 +52,8 @@ pub enum ProberError {
         /// Why.
         source: serde_json::Error,
     },
-    /// The probes cannot be written.
-    #[error("cannot write the probes for the prober at {address}")]
+    /// The request cannot be written.
+    #[error("cannot write the request for the prober at {address}")]
     Encode {
         /// The prober.
         address: SocketAddr,
@@ -94,14 +101,27 @@ impl ProberClient {
     /// Lets the prober run the probes. One observation for each, in their order.
     pub async fn run(&self, probes: Vec<Probe>) -> Result<Vec<Observation>, ProberError> {
         let batch = Batch::try_from(probes)?;
-        let address = self.caller.address();
-        let body =
-            serde_json::to_vec(batch.probes()).map_err(|source| ProberError::Encode { address, source })?;
-        let request = Request::post("/v1/probe").header(CONTENT_TYPE, "application/json");
-        let answer = self.caller.call(request, body.into(), LIMITS).await?;
-        let seen =
-            serde_json::from_slice(&answer).map_err(|source| ProberError::Decode { address, source })?;
+        let seen = self.post("/v1/probe", batch.probes(), LIMITS).await?;
         self.believe(&batch, seen)
+    }
+
+    /// Lets the prober collect the names that these resolvers are asked for, or go on with it, and brings those that it
+    /// has. For no time at all it stops, and forgets them.
+    pub async fn collect(&self, asked: &Collect) -> Result<Collected, ProberError> {
+        self.post("/v1/names", asked, NAMES_LIMITS).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        asked: &(impl Serialize + ?Sized),
+        limits: Limits,
+    ) -> Result<T, ProberError> {
+        let address = self.caller.address();
+        let body = serde_json::to_vec(asked).map_err(|source| ProberError::Encode { address, source })?;
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+        let answer = self.caller.call(request, body.into(), limits).await?;
+        serde_json::from_slice(&answer).map_err(|source| ProberError::Decode { address, source })
     }
 
     fn believe(&self, batch: &Batch, seen: Vec<Observation>) -> Result<Vec<Observation>, ProberError> {

@@ -5,6 +5,7 @@
 //! not what it sends.
 
 mod decode;
+mod root;
 
 use std::{io, time::Duration};
 
@@ -20,7 +21,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
-use tsutsumi_model::{DnsAnswer, DnsQuestion, Failure, QueryClass, QueryType, Transport, Validator};
+use tsutsumi_model::{
+    DnsAnswer, DnsQuestion, DomainName, Failure, QueryClass, QueryType, RootAnswer, RootQuestion, RootWanted,
+    Transport, Validator,
+};
 
 use self::decode::{NotAnAnswer, decode};
 use crate::egress::Pass;
@@ -28,23 +32,47 @@ use crate::egress::Pass;
 /// The largest datagram and the largest message over TCP: nothing that arrives is cut by us.
 const LARGEST_MESSAGE: usize = 65_535;
 
+/// What is offered where answers are read, in bytes: no fragments.
+const UNFRAGMENTED: u16 = 1232;
+
 /// Asks the question once.
 pub(crate) async fn ask(question: &DnsQuestion, pass: &Pass<'_>) -> Result<DnsAnswer, Failure> {
     let query = Query::encode(question).map_err(|error| {
         tracing::warn!(%error, name = %question.name, "cannot encode a DNS query");
         Failure::Malformed
     })?;
+    exchange(&query, question.transport, pass, decode).await
+}
+
+/// Asks about the root, once.
+pub(crate) async fn ask_root(question: &RootQuestion, pass: &Pass<'_>) -> Result<RootAnswer, Failure> {
+    let query = Query::about_root(&question.wanted).map_err(|error| {
+        tracing::warn!(%error, wanted = %question.wanted, "cannot encode a DNS query");
+        Failure::Malformed
+    })?;
+    exchange(&query, question.wanted.transport(), pass, root::read).await
+}
+
+/// How an answer is read.
+type Read<T> = fn(&[u8], &Query) -> Result<T, NotAnAnswer>;
+
+async fn exchange<T>(
+    query: &Query,
+    transport: Transport,
+    pass: &Pass<'_>,
+    read: Read<T>,
+) -> Result<T, Failure> {
     let mut signs = Signs::default();
     let exchange = async {
-        match question.transport {
-            Transport::Udp => over_udp(&query, pass, &mut signs).await,
-            Transport::Tcp => over_tcp(&query, pass, &mut signs).await,
+        match transport {
+            Transport::Udp => over_udp(query, pass, &mut signs, read).await,
+            Transport::Tcp => over_tcp(query, pass, &mut signs, read).await,
         }
     };
     let outcome = within(pass.patience(), exchange).await;
     match outcome {
         Err(Failure::Timeout | Failure::Closed) if signs.strays > 0 => {
-            tracing::debug!(server = %question.server, strays = signs.strays, "messages came, none of them an answer");
+            tracing::debug!(strays = signs.strays, "messages came, none of them an answer");
             Err(Failure::Malformed)
         }
         Err(Failure::Timeout) if signs.connected => Err(Failure::Unanswered),
@@ -82,13 +110,13 @@ async fn within<T>(
     timeout(patience, exchange).await.unwrap_or(Err(Failure::Timeout))
 }
 
-async fn over_udp(query: &Query, pass: &Pass<'_>, signs: &mut Signs) -> Result<DnsAnswer, Failure> {
+async fn over_udp<T>(query: &Query, pass: &Pass<'_>, signs: &mut Signs, read: Read<T>) -> Result<T, Failure> {
     let socket = pass.udp().await.map_err(|error| failure(&error))?;
     socket.send(&query.bytes).await.map_err(|error| failure(&error))?;
     let mut buffer = vec![0; LARGEST_MESSAGE];
     loop {
         let length = socket.recv(&mut buffer).await.map_err(|error| failure(&error))?;
-        match decode(&buffer[..length], query) {
+        match read(&buffer[..length], query) {
             Ok(answer) => return Ok(answer),
             Err(NotAnAnswer::Broken) => return Err(Failure::Malformed),
             Err(NotAnAnswer::Stray) => signs.strays = signs.strays.saturating_add(1),
@@ -96,7 +124,7 @@ async fn over_udp(query: &Query, pass: &Pass<'_>, signs: &mut Signs) -> Result<D
     }
 }
 
-async fn over_tcp(query: &Query, pass: &Pass<'_>, signs: &mut Signs) -> Result<DnsAnswer, Failure> {
+async fn over_tcp<T>(query: &Query, pass: &Pass<'_>, signs: &mut Signs, read: Read<T>) -> Result<T, Failure> {
     let mut stream = pass.connect().await.map_err(|error| failure(&error))?;
     signs.connected = true;
     let length = u16::try_from(query.bytes.len()).map_err(|_| Failure::Malformed)?;
@@ -109,7 +137,7 @@ async fn over_tcp(query: &Query, pass: &Pass<'_>, signs: &mut Signs) -> Result<D
             .read_exact(&mut message)
             .await
             .map_err(|error| failure(&error))?;
-        match decode(&message, query) {
+        match read(&message, query) {
             Ok(answer) => return Ok(answer),
             Err(NotAnAnswer::Broken) => return Err(Failure::Malformed),
             Err(NotAnAnswer::Stray) => signs.strays = signs.strays.saturating_add(1),
@@ -125,34 +153,50 @@ struct Query {
 }
 
 impl Query {
-    /// A random id, RD set, what the validator wants, and with EDNS an empty NSID option (RFC 5001, 2.1).
     fn encode(question: &DnsQuestion) -> Result<Self, ProtoError> {
-        let mut name = Name::from_ascii(question.name.as_str())?;
-        name.set_fqdn(true);
-        let mut wanted = Question::query(
-            name,
-            match question.qtype {
-                QueryType::A => RecordType::A,
-                QueryType::Aaaa => RecordType::AAAA,
-                QueryType::Any => RecordType::ANY,
-                QueryType::Txt => RecordType::TXT,
-            },
-        );
+        let qtype = match question.qtype {
+            QueryType::A => RecordType::A,
+            QueryType::Aaaa => RecordType::AAAA,
+            QueryType::Any => RecordType::ANY,
+            QueryType::Dnskey => RecordType::DNSKEY,
+            QueryType::Txt => RecordType::TXT,
+        };
+        let mut wanted = Question::query(wire(&question.name)?, qtype);
         wanted.set_query_class(match question.qclass {
             QueryClass::In => DNSClass::IN,
             QueryClass::Ch => DNSClass::CH,
         });
+        Self::of(wanted, question.edns, question.validator)
+    }
+
+    /// As a validating client asks.
+    fn about_root(wanted: &RootWanted) -> Result<Self, ProtoError> {
+        let (name, qtype) = match wanted {
+            RootWanted::Servers => (Name::root(), RecordType::NS),
+            RootWanted::Keys => (Name::root(), RecordType::DNSKEY),
+            RootWanted::V4(name) => (wire(name)?, RecordType::A),
+            RootWanted::V6(name) => (wire(name)?, RecordType::AAAA),
+        };
+        Self::of(
+            Question::query(name, qtype),
+            Some(UNFRAGMENTED),
+            Some(Validator::Server),
+        )
+    }
+
+    /// A random id, RD set, what the validator wants, and with EDNS an empty NSID option (RFC 5001, 2.1).
+    fn of(wanted: Question, edns: Option<u16>, validator: Option<Validator>) -> Result<Self, ProtoError> {
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
-        message.metadata.authentic_data = question.validator == Some(Validator::Server);
-        message.metadata.checking_disabled = question.validator == Some(Validator::Asker);
+        message.metadata.authentic_data = validator == Some(Validator::Server);
+        message.metadata.checking_disabled = validator == Some(Validator::Asker);
         message.add_query(wanted);
         let question_end = message.to_vec()?.len();
-        if let Some(size) = question.edns {
+        if let Some(size) = edns {
             let mut edns = Edns::new();
             edns.set_max_payload(size);
             edns.options_mut().insert(EdnsOption::NSID(NSIDPayload::new([])?));
-            edns.set_dnssec_ok(question.validator.is_some());
+            edns.set_dnssec_ok(validator.is_some());
             message.set_edns(edns);
         }
         Ok(Self {
@@ -160,6 +204,12 @@ impl Query {
             question_end,
         })
     }
+}
+
+fn wire(name: &DomainName) -> Result<Name, ProtoError> {
+    let mut name = Name::from_ascii(name.as_str())?;
+    name.set_fqdn(true);
+    Ok(name)
 }
 
 #[cfg(test)]

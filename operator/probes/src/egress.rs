@@ -60,7 +60,7 @@ impl Default for Rules {
             patience: MAX_PATIENCE,
             concurrency: count(128),
             rate: count(500),
-            target_rate: count(50),
+            target_rate: count(150),
         }
     }
 }

@@ -158,6 +158,10 @@ async fn one(ask: &Ask, egress: &Egress) -> (Saw, u32) {
             let asked = async |pass: Pass<'_>| dns::ask(question, &pass).await.map(Saw::Answer);
             let_out(question.server, egress, asked).await
         }
+        Ask::Root(question) => {
+            let asked = async |pass: Pass<'_>| dns::ask_root(question, &pass).await.map(Saw::Root);
+            let_out(question.server, egress, asked).await
+        }
         Ask::Metrics(endpoint) => {
             let asked = async |pass: Pass<'_>| metrics::fetch(*endpoint, &pass).await.map(Saw::Metrics);
             let_out(*endpoint, egress, asked).await

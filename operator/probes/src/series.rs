@@ -5,9 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
-use tsutsumi_model::{
-    DnsQuestion, DomainName, Failure, QueryClass, QueryType, Rcode, Series, Tally, Transport,
-};
+use tsutsumi_model::{DnsQuestion, DomainName, Failure, Rcode, Series, Tally, Transport};
 
 use crate::{dns, egress::Egress};
 
@@ -56,13 +54,8 @@ async fn one(series: &Series, name: &DomainName, egress: &Egress) -> Result<Rcod
         .await
         .map_err(|_| Failure::NotPermitted)?;
     let question = DnsQuestion {
-        server: series.server,
-        transport: Transport::Udp,
-        name: name.clone(),
-        qtype: QueryType::A,
-        qclass: QueryClass::In,
         edns: Some(OFFERED),
-        validator: None,
+        ..DnsQuestion::ordinary(series.server, Transport::Udp, name.clone())
     };
     dns::ask(&question, &pass).await.map(|answer| answer.rcode)
 }

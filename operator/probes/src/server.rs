@@ -1,7 +1,8 @@
-//! What the prober answers over mutual TLS: batches.
+//! What the prober answers over mutual TLS: batches, and the names that resolvers are asked for.
 //!
 //! `POST /v1/probe` takes the probes of one batch as JSON and answers with as many observations; nothing is decided
-//! here and nothing is kept.
+//! here and nothing is kept. `POST /v1/names` takes from whom to collect names and until when, and answers with what was
+//! collected so far; a prober that has no port for that answers 501.
 
 use std::{future::Future, sync::Arc};
 
@@ -12,11 +13,15 @@ use axum::{
     routing::post,
 };
 use rustls::ServerConfig;
-use tokio::{net::TcpListener, sync::Semaphore};
-use tsutsumi_model::{Observation, Probe, Vantage};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+use tsutsumi_model::{Collect, Collected, Observation, Probe, Vantage};
 
 use crate::{
     egress::Egress,
+    names::Collector,
     run::{Batch, run},
     serving::{Ports, serve_router},
     tls::Credentials,
@@ -40,6 +45,8 @@ pub struct Prober {
     pub vantage: Vantage,
     /// Through what it probes.
     pub egress: Arc<Egress>,
+    /// Where resolvers tell over dnstap what they are asked; none where they cannot.
+    pub names: Option<TcpListener>,
 }
 
 /// Serves until `shutdown` completes, then lets what is under way end for up to ten seconds.
@@ -50,7 +57,19 @@ pub async fn serve(prober: Prober, shutdown: impl Future<Output = ()>) {
         health: prober.health,
         credentials: prober.credentials,
     };
-    serve_router(ports, batches, || Ok(()), shutdown).await;
+    let collector = prober.names.is_some().then(|| Arc::new(Collector::default()));
+    let router = batches.merge(names_router(collector.clone()));
+    let (stop, stopped) = watch::channel(());
+    let collecting = async {
+        if let Some((collector, listener)) = collector.zip(prober.names) {
+            collector.serve(listener, stopped).await;
+        }
+    };
+    let answering = async {
+        serve_router(ports, router, || Ok(()), shutdown).await;
+        drop(stop);
+    };
+    tokio::join!(answering, collecting);
 }
 
 struct Desk {
@@ -81,6 +100,26 @@ async fn probe(
     })?;
     tracing::debug!(probes = batch.probes().len(), "batch begins");
     Ok(Json(run(batch, desk.vantage, &desk.egress).await))
+}
+
+fn names_router(collector: Option<Arc<Collector>>) -> Router {
+    Router::new()
+        .route("/v1/names", post(names))
+        .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
+        .with_state(collector)
+}
+
+async fn names(
+    State(collector): State<Option<Arc<Collector>>>,
+    Json(asked): Json<Collect>,
+) -> Result<Json<Collected>, (StatusCode, String)> {
+    let collector = collector.ok_or_else(|| {
+        let advice = "this prober has no port for dnstap; start it with `--names-address`";
+        (StatusCode::NOT_IMPLEMENTED, advice.to_owned())
+    })?;
+    let told = collector.collect(asked);
+    told.map(Json)
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 #[cfg(test)]

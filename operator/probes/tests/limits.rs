@@ -66,6 +66,7 @@ async fn a_handshake_that_does_not_come_ends_the_connection() {
         credentials: Credentials::server(dir.path()),
         vantage: Vantage::Inside,
         egress: egress(HOUR),
+        names: None,
     };
     tokio::spawn(serve(prober, std::future::pending()));
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -25,7 +25,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_rustls::TlsConnector;
-use tsutsumi_model::{Ask, Probe, Saw, Transport, Vantage};
+use tsutsumi_model::{Ask, Collect, Probe, Saw, Transport, Vantage};
 use tsutsumi_probes::{
     BatchError, CERT_FILE, CallError, Credentials, KEY_FILE, Prober, ProberClient, ProberError, Role, serve,
 };
@@ -49,6 +49,7 @@ async fn start(dir: TempDir) -> Running {
         credentials: Credentials::server(dir.path()),
         vantage: Vantage::Outside,
         egress: egress(Duration::from_secs(5)),
+        names: None,
     };
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(serve(prober, async {
@@ -405,4 +406,18 @@ impl ServerCertVerifier for TrustsAll {
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+#[tokio::test]
+async fn a_prober_without_a_port_for_names_says_how_to_give_it_one() {
+    let ca = Ca::new();
+    let prober = prober(&ca).await;
+    let dir = files(|dir| ca.write(dir, Role::Controller));
+    let asked = Collect {
+        peers: vec![],
+        apart: vec![],
+        seconds: 1,
+    };
+    let error = client(prober.address, &dir).collect(&asked).await.unwrap_err();
+    assert!(error.to_string().contains("--names-address"), "{error}");
 }

@@ -23,9 +23,10 @@ use tsutsumi_model::Endpoint;
 use tsutsumi_providers::coredns::bufsize::MessageBytes;
 use tsutsumi_providers::coredns::corefile::{Corefile, Surroundings, config_hash};
 use tsutsumi_providers::coredns::custom::{Channel, harden_override};
+use tsutsumi_providers::coredns::hop::Encrypted;
 use tsutsumi_providers::coredns::version::Capabilities;
 use tsutsumi_providers::coredns::{
-    Clients, Desired, ForwardHardening, Others, Ownership, Probe, Root, harden,
+    Clients, Desired, ForwardHardening, Lead, Others, Ownership, Root, TAP_PORT, harden,
 };
 
 #[derive(Debug, PartialEq)]
@@ -213,6 +214,79 @@ fn a_hardened_server_answers_clients_only() {
     }
 }
 
+/// CoreDNS hands on from one `forward` to the next in the order of the text, and only what the earlier ones do not take:
+/// whoever is asked for `a.test` today is asked with ours in front, but where it was the root's.
+#[test]
+fn only_what_the_root_s_forward_takes_goes_to_ours() {
+    let binary = binary();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let except = "{\n        except a.test\n    }";
+    // Servers are told apart by how many records they answer: 1 the root's, 2 the zone's, 3 ours.
+    for (what, lines, before, after) in [
+        ("the root's alone", "forward . {root}", 1, 3),
+        (
+            "the zone's behind it",
+            "forward . {root}\n    forward a.test {zone}",
+            1,
+            3,
+        ),
+        (
+            "the zone's before it",
+            "forward a.test {zone}\n    forward . {root}",
+            2,
+            2,
+        ),
+        (
+            "excepted",
+            "forward . {root} {except}\n    forward a.test {zone}",
+            2,
+            2,
+        ),
+        (
+            "a second root",
+            "forward . {root} {except}\n    forward . {zone}",
+            2,
+            2,
+        ),
+    ] {
+        let [port, root, zone, ours] = [(); 4].map(|()| free_port());
+        let lines = lines
+            .replace("{root}", &format!("127.0.0.1:{root}"))
+            .replace("{zone}", &format!("127.0.0.1:{zone}"))
+            .replace("{except}", except);
+        let behind = [root, zone, ours].into_iter().zip(1..).map(|(port, records)| {
+            let answers: Vec<String> = (1..=records)
+                .map(|last| format!("        answer \"{{{{ .Name }}}} 60 IN A 192.0.2.{last}\"\n"))
+                .collect();
+            let answers = answers.concat();
+            format!(".:{port} {{\n    bind 127.0.0.1\n    template IN A . {{\n{answers}    }}\n}}\n")
+        });
+        let text =
+            format!(".:{port} {{\n    bind 127.0.0.1\n    {lines}\n}}\n") + &behind.collect::<String>();
+        let wish = Desired {
+            root: Some(Root::Servers(vec![
+                Endpoint::of("127.0.0.1".parse().unwrap(), ours.into()).unwrap(),
+            ])),
+            ..Desired::default()
+        };
+        let made = harden(&text, &wish, &Ownership::default(), &Capabilities::unknown()).unwrap();
+        for (text, expected) in [(&text, before), (&made.text, after)] {
+            let file = directory.join(format!("leads-{port}.corefile"));
+            std::fs::write(&file, text).unwrap();
+            let (mut child, serves, output) = start(&binary, &file, "CoreDNS-1.");
+            let answer = serves.then(|| ask(port, A));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let (answer, _) = answer.unwrap_or_else(|| panic!("{output}"));
+            let expected = Answer {
+                rcode: 0,
+                records: expected,
+            };
+            assert_eq!(answer, expected, "{what}\n{text}");
+        }
+    }
+}
+
 /// A port on which nobody listens, over UDP or TCP. It lies below the range from which the kernel takes the ports of
 /// clients, so that nobody gets it between this look and the server's start.
 fn free_port() -> u16 {
@@ -278,6 +352,34 @@ fn the_hash_is_predicted() {
     assert!(compared >= 2, "only {compared} files were compared");
 }
 
+/// CoreDNS reads the authorities when it loads the text, and does not serve without them.
+#[test]
+fn a_hop_over_tls_is_served_exactly_with_its_authorities() {
+    let binary = binary();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("encrypted");
+    std::fs::create_dir_all(&directory).unwrap();
+    let authorities = directory.join("authority.crt");
+    let wish = Desired {
+        root: Some(Root::Encrypted(Encrypted {
+            server: Endpoint::of("192.0.2.1".parse().unwrap(), 853).unwrap(),
+            name: "resolver.tsutsumi.test".parse().unwrap(),
+            authorities: authorities.to_str().unwrap().parse().unwrap(),
+        })),
+        ..desired()
+    };
+    let text = ".:0 {\n    forward . 9.9.9.9\n}\n";
+    let hardened = harden(text, &wish, &Ownership::default(), &Capabilities::unknown()).unwrap();
+    let file = directory.join("Corefile");
+    std::fs::write(&file, &hardened.text).unwrap();
+    let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/coredns/authority.crt");
+    std::fs::copy(known, &authorities).unwrap();
+    let (serves, output) = first_words(&binary, &file, "CoreDNS-1.");
+    assert!(serves, "{output}\n{}", hardened.text);
+    std::fs::remove_file(&authorities).unwrap();
+    let (serves, output) = first_words(&binary, &file, "CoreDNS-1.");
+    assert!(!serves && output.contains("authority.crt"), "{output}");
+}
+
 fn desired() -> Desired {
     Desired {
         clients: Some(Clients {
@@ -291,13 +393,23 @@ fn desired() -> Desired {
             max_concurrent: NonZeroU32::new(9),
             failfast: true,
         }),
-        probe: Some(Probe::Server {
-            zone: "probe.tsutsumi.test".parse().unwrap(),
-            server: Endpoint::of("10.96.0.20".parse().unwrap(), 53).unwrap(),
-        }),
+        probe: Some(
+            [
+                ("probe.tsutsumi.test", "10.96.0.20"),
+                ("probe-outside.tsutsumi.test", "192.0.2.53"),
+            ]
+            .map(|(zone, server)| Lead {
+                zone: zone.parse().unwrap(),
+                server: Endpoint::of(server.parse().unwrap(), 53).unwrap(),
+            })
+            .into(),
+        ),
         root: Some(Root::Servers(vec![
             Endpoint::of("10.96.0.30".parse().unwrap(), 53).unwrap(),
         ])),
+        // Nobody listens there.
+        tap: Endpoint::of("127.0.0.1".parse().unwrap(), TAP_PORT.into()),
+        edition: 0,
     }
 }
 

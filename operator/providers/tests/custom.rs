@@ -33,6 +33,8 @@ fn hardened(main: &str, others: &[(&str, &str)], present: Option<&str>) -> Harde
         }),
         probe: None,
         root: None,
+        tap: None,
+        edition: 0,
     };
     harden_override(&channel, &desired, &Capabilities::unknown()).unwrap()
 }

@@ -7,11 +7,19 @@ mod support;
 use support::{capabilities, desired, endpoint, probe, run};
 use tsutsumi_providers::coredns::bufsize::{self, BufSize, MessageBytes};
 use tsutsumi_providers::coredns::corefile::Corefile;
+use tsutsumi_providers::coredns::hop::Encrypted;
 use tsutsumi_providers::coredns::version::Capabilities;
 use tsutsumi_providers::coredns::{
-    Clients, Desired, ForwardHardening, HardenError, Hardened, Made, Note, Others, Ownership, Probe, Role,
-    Root, harden, identity_of, restore,
+    Clients, Desired, ForwardHardening, HardenError, Hardened, Lead, Made, Note, Others, Ownership, Role,
+    Root, harden, restore, shown_by, taps,
 };
+
+fn outside(server: &str) -> Lead {
+    Lead {
+        zone: "probe-outside.tsutsumi.test".parse().unwrap(),
+        ..probe(server)
+    }
+}
 
 fn fresh(text: &str, allow: &[&str]) -> Hardened {
     run(text, &desired(allow), &Ownership::default())
@@ -77,9 +85,23 @@ tls://example.org:853 {
         made.text,
         expected.replace("NSID", &made.identity.ours.to_string())
     );
-    assert_eq!(identity_of(&made.text).unwrap(), made.identity);
+    assert_eq!(shown_by(&made.text).unwrap(), made.identity.blocks);
     assert_eq!(made.notes, []);
     assert!(made.changes.iter().all(|change| change.made == Made::Added));
+}
+
+#[test]
+fn another_edition_differs_in_its_identity_and_nothing_else() {
+    let made = fresh(STOCK, &["10.0.0.0/8"]);
+    let wish = Desired {
+        edition: 1,
+        ..desired(&["10.0.0.0/8"])
+    };
+    let second = run(&made.text, &wish, &made.ownership);
+    let (old, new) = (made.identity.ours.to_string(), second.identity.ours.to_string());
+    assert_ne!(old, new);
+    assert_eq!(second.text, made.text.replace(&old, &new));
+    assert_eq!(run(&second.text, &wish, &second.ownership).text, second.text);
 }
 
 #[test]
@@ -323,7 +345,7 @@ example.org {
 }
 ";
     let wish = Desired {
-        probe: Some(probe("10.96.0.20:53")),
+        probe: Some(vec![probe("10.96.0.20:53"), outside("192.0.2.53:53")]),
         ..Desired::default()
     };
     let made = run(text, &wish, &Ownership::default());
@@ -331,6 +353,7 @@ example.org {
 .:53 {
     nsid NSID
     forward probe.tsutsumi.test 10.96.0.20:53
+    forward probe-outside.tsutsumi.test 192.0.2.53:53
     forward town.example 192.0.2.1
     forward . /etc/resolv.conf
 }
@@ -347,12 +370,23 @@ example.org {
     assert_eq!(made.text, expected.replace("NSID", &nsid));
 
     let moved = Desired {
-        probe: Some(probe("[fd00::20]:53")),
+        probe: Some(vec![probe("[fd00::20]:53"), outside("192.0.2.53:53")]),
         ..wish.clone()
     };
     let moved = run(&made.text, &moved, &made.ownership);
     assert!(moved.text.contains("forward probe.tsutsumi.test [fd00::20]:53\n"));
+    assert!(
+        moved
+            .text
+            .contains("forward probe-outside.tsutsumi.test 192.0.2.53:53\n")
+    );
     assert!(!moved.text.contains("10.96.0.20"));
+    let alone = Desired {
+        probe: Some(vec![probe("10.96.0.20:53")]),
+        ..wish.clone()
+    };
+    let alone = run(&made.text, &alone, &made.ownership).text;
+    assert!(!alone.contains("outside") && alone.contains("forward probe.tsutsumi.test 10.96.0.20:53\n"));
 
     let unknown = run(&made.text, &Desired::default(), &made.ownership);
     assert_eq!(
@@ -361,7 +395,7 @@ example.org {
     );
 
     let gone = Desired {
-        probe: Some(Probe::Nowhere),
+        probe: Some(vec![]),
         ..Desired::default()
     };
     assert!(!run(&made.text, &gone, &made.ownership).text.contains("probe."));
@@ -372,14 +406,12 @@ example.org {
 fn where_somebody_forwards_the_probe_zone_already_theirs_stays_alone() {
     let text = ". {\n    forward Probe.Tsutsumi.Test. 192.0.2.7\n    forward . 9.9.9.9\n}\n";
     let wish = Desired {
-        probe: Some(probe("10.96.0.20:53")),
+        probe: Some(vec![probe("10.96.0.20:53"), outside("192.0.2.53:53")]),
         ..Desired::default()
     };
-    assert!(
-        !run(text, &wish, &Ownership::default())
-            .text
-            .contains("10.96.0.20")
-    );
+    let made = run(text, &wish, &Ownership::default()).text;
+    assert!(made.contains("forward probe-outside.tsutsumi.test 192.0.2.53:53\n"));
+    assert!(!made.contains("10.96.0.20"), "{made}");
 }
 
 #[test]
@@ -452,6 +484,90 @@ corp.example {
 }
 
 #[test]
+fn what_the_root_s_forward_excepts_goes_past_ours_too() {
+    let text = "\
+.:53 {
+    forward . 9.9.9.9 192.0.2.9 {
+        except corp.example
+        max_concurrent 1000
+        except 10.0.0.0/8 lab.example
+    }
+    forward corp.example 192.0.2.1
+    forward . 192.0.2.2
+}
+";
+    let wish = Desired {
+        forward: Some(ForwardHardening {
+            fresh_ports: true,
+            ..ForwardHardening::default()
+        }),
+        root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
+        ..Desired::default()
+    };
+    let made = run(text, &wish, &Ownership::default());
+    let ours = "    forward . 10.96.0.30:53 {\n        except corp.example 10.0.0.0/8 lab.example\n        expire 0s\n    }\n    \
+                forward . 9.9.9.9 192.0.2.9 {\n";
+    assert!(made.text.contains(ours), "{}", made.text);
+    assert_eq!(run(&made.text, &wish, &made.ownership).text, made.text);
+    assert_eq!(restore(&made.text, &made.ownership).unwrap().text, text);
+
+    let fewer = made.text.replace("        except 10.0.0.0/8 lab.example\n", "");
+    let followed = run(&fewer, &wish, &made.ownership);
+    assert!(
+        followed
+            .text
+            .contains("    forward . 10.96.0.30:53 {\n        except corp.example\n        expire 0s\n"),
+        "ours follows: {}",
+        followed.text
+    );
+}
+
+#[test]
+fn a_hop_over_tls_verifies_a_name_and_goes_back_to_udp_without_a_trace() {
+    let text = ".:53 {\n    forward . /etc/resolv.conf {\n        max_concurrent 1000\n    }\n}\n";
+    let encrypted = |file: &str| Desired {
+        forward: Some(ForwardHardening {
+            fresh_ports: true,
+            ..ForwardHardening::default()
+        }),
+        root: Some(Root::Encrypted(Encrypted {
+            server: endpoint("10.96.0.30:853"),
+            name: "resolver.tsutsumi.test".parse().unwrap(),
+            authorities: file.parse().unwrap(),
+        })),
+        ..Desired::default()
+    };
+    let made = run(text, &encrypted("/etc/ca/0a.crt"), &Ownership::default());
+    let leads = "    forward . tls://10.96.0.30:853 {
+        tls_servername resolver.tsutsumi.test
+        tls /etc/ca/0a.crt
+    }
+    forward . /etc/resolv.conf {
+        expire 0s
+        max_concurrent 1000
+    }
+";
+    assert!(made.text.contains(leads), "{}", made.text);
+    assert_eq!(
+        made.notes,
+        [],
+        "our own hop needs no ports, and nobody has to be told"
+    );
+    let other = run(&made.text, &encrypted("/etc/ca/0b.crt"), &made.ownership);
+    assert_ne!(
+        other.identity, made.identity,
+        "CoreDNS loads other authorities only with another text"
+    );
+    let plain = Desired {
+        root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
+        ..encrypted("/etc/ca/0a.crt")
+    };
+    let back = run(&other.text, &plain, &other.ownership);
+    assert_eq!(back.text, run(text, &plain, &Ownership::default()).text);
+    assert_eq!(restore(&other.text, &other.ownership).unwrap().text, text);
+}
+
+#[test]
 fn a_text_that_forwards_the_root_nowhere_is_told_and_left() {
     let wish = Desired {
         root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
@@ -468,5 +584,81 @@ fn a_text_that_forwards_the_root_nowhere_is_told_and_left() {
             .iter()
             .any(|note| matches!(note, Note::NothingLeads { servers } if servers == "10.96.0.30:53"));
         assert!(told, "{:?}", made.notes);
+    }
+}
+
+#[test]
+fn a_tap_comes_and_goes_and_those_of_others_stay() {
+    let text = "\
+.:53 {
+    dnstap tcp://192.0.2.9:6000 full
+    forward . 9.9.9.9
+}
+corp.example {
+    forward . 9.9.9.9
+}
+. {
+    whoami
+}
+";
+    let wish = Desired {
+        tap: Some(endpoint("10.96.0.40:8444")),
+        ..Desired::default()
+    };
+    let made = run(text, &wish, &Ownership::default());
+    let expected = "\
+.:53 {
+    nsid NSID
+    dnstap tcp://10.96.0.40:8444 full
+    dnstap tcp://192.0.2.9:6000 full
+    forward . 9.9.9.9
+}
+corp.example {
+    nsid NSID
+    forward . 9.9.9.9
+}
+. {
+    nsid NSID
+    whoami
+}
+";
+    assert_eq!(
+        made.text,
+        expected.replace("NSID", &made.identity.ours.to_string())
+    );
+    assert!(taps(&made.text, &made.ownership).unwrap());
+    let known_by_its_form = taps(&made.text, &Ownership::default()).unwrap();
+    assert!(known_by_its_form, "a lost record leaves it in for good");
+    // Unlike any other wish: what is not wished goes.
+    let gone = run(&made.text, &Desired::default(), &made.ownership);
+    assert!(!taps(&gone.text, &gone.ownership).unwrap(), "{}", gone.text);
+    assert!(gone.text.contains("dnstap tcp://192.0.2.9:6000 full"));
+    assert_eq!(restore(&gone.text, &gone.ownership).unwrap().text, text);
+}
+
+#[test]
+fn a_release_that_cannot_tell_two_keeps_the_one_of_others() {
+    let wish = Desired {
+        tap: Some(endpoint("10.96.0.40:8444")),
+        ..Desired::default()
+    };
+    let foreign = ". {\n    dnstap /run/tap.sock\n    forward . 9.9.9.9\n}\n";
+    let hidden = ". {\n    import other/*\n    forward . 9.9.9.9\n}\n";
+    let alone = ". {\n    forward . 9.9.9.9\n}\n";
+    let old = Capabilities::of("1.10.0".parse().unwrap());
+    for (text, capabilities, written) in [
+        (foreign, old, false),
+        (hidden, old, false),
+        (foreign, Capabilities::unknown(), false),
+        (foreign, capabilities(), true),
+        (alone, old, true),
+    ] {
+        let made = harden(text, &wish, &Ownership::default(), &capabilities).unwrap();
+        assert_eq!(taps(&made.text, &made.ownership).unwrap(), written, "{text}");
+        let told = made
+            .notes
+            .iter()
+            .any(|note| matches!(note, Note::ForeignTap { .. }));
+        assert_eq!(told, !written, "{text}");
     }
 }

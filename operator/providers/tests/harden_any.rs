@@ -12,7 +12,8 @@ use tsutsumi_providers::coredns::acl::{self, Decision};
 use tsutsumi_providers::coredns::bufsize::{self, MessageBytes};
 use tsutsumi_providers::coredns::corefile::{Block, Corefile, Surroundings};
 use tsutsumi_providers::coredns::forward::Forward;
-use tsutsumi_providers::coredns::{Desired, Note, Others, Ownership, Probe, Root, restore};
+use tsutsumi_providers::coredns::hop::Encrypted;
+use tsutsumi_providers::coredns::{Desired, Lead, Note, Others, Ownership, Root, restore};
 
 const ADDRESSES: [&str; 9] = [
     "10.0.0.1",
@@ -78,8 +79,10 @@ fn directive(imports: &'static [&'static str]) -> impl Strategy<Value = String> 
         "forward b.test 192.0.2.9",
         "forward . 9.9.9.9 {\n        expire 10s\n    }",
         "forward . tls://9.9.9.9 {\n    }",
+        "forward . 192.0.2.1 {\n        except b.test\n        expire 10s\n        except x.test\n    }",
         "forward . 9.9.9.9 { policy random\n    }",
         "log \"{x}\" \"a b\"",
+        "dnstap tcp://192.0.2.9:6000 full",
         "loop",
     ];
     prop_oneof![
@@ -147,23 +150,35 @@ fn wishes() -> impl Strategy<Value = Desired> {
         any::<bool>(),
         any::<bool>(),
         prop::sample::select(&[512_u16, 1232, 4096][..]),
-        prop::sample::select(&["", "10.96.0.20:53", "[fd00::20]:1053"][..]),
+        prop::sample::select(&["", "10.96.0.20:53", "[fd00::20]:1053 192.0.2.53:53"][..]),
         prop::sample::subsequence(&["10.96.0.30:53", "[fd00::30]:1053"][..], 0..=2),
+        any::<bool>(),
+        prop::sample::select(&["", "10.96.0.40:8444", "[fd00::40]:8444"][..]),
     )
-        .prop_map(|(allow, any_empty, drop, size, server, root)| {
+        .prop_map(|(allow, any_empty, drop, size, server, root, encrypted, tap)| {
             let mut wish = desired(&allow);
             wish.any_empty = any_empty;
             wish.clients.as_mut().unwrap().others = if drop { Others::Drop } else { Others::Refuse };
             wish.max_message_bytes = MessageBytes::new(size).ok();
-            wish.probe = Some(if server.is_empty() {
-                Probe::Nowhere
-            } else {
-                probe(server)
-            });
-            wish.root = Some(if root.is_empty() {
-                Root::AsItIs
-            } else {
-                Root::Servers(root.into_iter().map(endpoint).collect())
+            let servers = server.split_whitespace();
+            wish.probe = Some(
+                servers
+                    .zip(["probe.tsutsumi.test", "probe-outside.tsutsumi.test"])
+                    .map(|(server, zone)| Lead {
+                        zone: zone.parse().unwrap(),
+                        ..probe(server)
+                    })
+                    .collect(),
+            );
+            wish.tap = (!tap.is_empty()).then(|| endpoint(tap));
+            wish.root = Some(match root.as_slice() {
+                [] => Root::AsItIs,
+                [one] if encrypted => Root::Encrypted(Encrypted {
+                    server: endpoint(one),
+                    name: "resolver.tsutsumi.test".parse().unwrap(),
+                    authorities: "/etc/ca/0a.crt".parse().unwrap(),
+                }),
+                several => Root::Servers(several.iter().map(|text| endpoint(text)).collect()),
             });
             wish
         })
@@ -221,8 +236,15 @@ proptest! {
             for name in NAMES {
                 let (was, is) = (asked(foreign, name), asked(result, name));
                 let leads = match (&wish.root, &was) {
-                    (Some(Root::Servers(servers)), Some((from, _))) if from == "." && foreign.keys() == [".:53"] => {
-                        let ours: Vec<_> = servers.iter().map(ToString::to_string).collect();
+                    // What the first one of the root excepts goes past it, and past ours.
+                    (Some(root @ (Root::Servers(_) | Root::Encrypted(_))), Some((from, _)))
+                        if from == "." && foreign.keys() == [".:53"] && !excepted(foreign, name) =>
+                    {
+                        let ours: Vec<_> = match root {
+                            Root::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
+                            Root::Encrypted(hop) => vec![format!("tls://{}", hop.server)],
+                            Root::AsItIs => vec![],
+                        };
                         let elsewhere = made.notes.iter().any(|note| matches!(note, Note::NothingLeads { .. }));
                         if elsewhere { is == was } else { is == Some((".".to_owned(), ours)) }
                     }
@@ -265,10 +287,24 @@ proptest! {
 /// The first `forward` that takes the name, and whom it asks.
 fn asked(block: &Block, name: &str) -> Option<(String, Vec<String>)> {
     let mut forwards = block.directives().iter().filter_map(Forward::of);
-    let takes = |forward: &Forward<'_>| forward.from == "." || name.ends_with(&format!("{}.", forward.from));
+    let takes = |forward: &Forward<'_>| {
+        let fits = forward.from == "." || is_below(name, forward.from);
+        fits && !forward.values("except").iter().any(|zone| is_below(name, zone))
+    };
     let forward = forwards.find(takes)?;
     let to = forward.to.iter().map(|&to| to.to_owned()).collect();
     Some((forward.from.to_owned(), to))
+}
+
+/// Whether the first `forward` of the root does not take the name.
+fn excepted(block: &Block, name: &str) -> bool {
+    let mut forwards = block.directives().iter().filter_map(Forward::of);
+    let root = forwards.find(|forward| forward.from == ".");
+    root.is_some_and(|forward| forward.values("except").iter().any(|zone| is_below(name, zone)))
+}
+
+fn is_below(name: &str, zone: &str) -> bool {
+    name.ends_with(&format!("{zone}."))
 }
 
 fn fresh_rules(wish: &Desired) -> Vec<acl::Rule> {

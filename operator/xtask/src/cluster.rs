@@ -29,6 +29,15 @@ pub(crate) enum Cluster {
         #[arg(long, default_value = "tsutsumi-system")]
         namespace: String,
     },
+    /// Start a probe zone in the outside namespace, once the operator has made its certificate and keys
+    OutsideZone {
+        /// The `tsutsumi` program; absent for the one that `cargo xtask image` builds
+        #[arg(long)]
+        binary: Option<PathBuf>,
+        /// The release's namespace
+        #[arg(long, default_value = "tsutsumi-system")]
+        namespace: String,
+    },
     /// Load an image archive into it
     Import {
         /// The archive
@@ -39,6 +48,15 @@ pub(crate) enum Cluster {
         /// The release
         version: Version,
     },
+    /// Call its image of Unbound by one more tag and print the image's name
+    TagUnbound {
+        /// The tag
+        tag: Version,
+    },
+    /// Have its root publish one more key, and print the key's DS record
+    PublishRootKey,
+    /// Have its root publish only the key that it was made with
+    WithdrawRootKeys,
     /// Play the platform that restores its Corefile (started by `up --platform k3s`)
     #[command(hide = true)]
     PlatformWriter {
@@ -60,8 +78,14 @@ pub(crate) fn run(command: &Cluster) -> Result<()> {
         Cluster::OutsideProber { binary, namespace } => {
             rig::outside_prober(&binary.clone().unwrap_or_else(image::operator_binary), namespace)?;
         }
+        Cluster::OutsideZone { binary, namespace } => {
+            rig::outside_zone(&binary.clone().unwrap_or_else(image::operator_binary), namespace)?;
+        }
         Cluster::Import { archive } => rig::import(archive)?,
         Cluster::ImportCoredns { version } => println!("{}", rig::import_coredns(version)?),
+        Cluster::TagUnbound { tag } => println!("{}", rig::tag_unbound(tag)?),
+        Cluster::PublishRootKey => println!("{}", rig::publish_root_key()?),
+        Cluster::WithdrawRootKeys => rig::withdraw_root_keys()?,
         Cluster::PlatformWriter { manifest, kubectl } => rig::platform_writer(kubectl, manifest)?,
     }
     Ok(())

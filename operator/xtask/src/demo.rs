@@ -1,21 +1,27 @@
 //! `cargo xtask demo`: the main job from nothing, for a person who watches. Each line is something that held: an
-//! open resolver, a policy, the same client refused, and nobody inside who missed an answer meanwhile.
+//! open resolver, a policy, the same client refused; then a forged name that is believed, a resolver that validates, the
+//! same name refused; and nobody inside who missed an answer meanwhile.
 
+use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::image;
-use crate::rig::{self, facts};
+use crate::rig::{self, NAMESPACE, facts};
 use crate::run::{self, step};
 
-const NAMESPACE: &str = "tsutsumi-system";
 const POLICY: &str = "docs/examples/cluster-dns.yaml";
+const VALIDATING: &str = "docs/examples/managed-resolver.yaml";
+/// The policy of both.
+const OBJECT: &str = "resolverpolicy/cluster-dns";
 /// What both clients ask for: a name of the cluster itself.
 const NAME: &str = "kubernetes.default.svc.cluster.local";
+/// A name below the rig's own root that should be signed and is not.
+const FORGED: &str = "www.broken";
 /// Milliseconds between two questions of the client inside.
 const EVERY: &str = "20";
 
@@ -69,6 +75,9 @@ fn show() -> Result<()> {
     step("started a prober outside", || {
         rig::outside_prober(&image::operator_binary(), NAMESPACE)
     })?;
+    step("started a probe zone outside, behind the rig's NAT", || {
+        rig::outside_zone(&image::operator_binary(), NAMESPACE)
+    })?;
     step(&format!("applied {POLICY}; the policy is Ready"), || {
         demo.protect()
     })?;
@@ -78,6 +87,27 @@ fn show() -> Result<()> {
         after.starts_with("REFUSED"),
         "the client outside should be refused: {after}"
     );
+    println!("\n{}", demo.kubectl(&["get", "resolverpolicies"])?);
+
+    let before = Demo::node(FORGED)?;
+    ensure!(
+        before.starts_with("NOERROR"),
+        "a name without its signatures should be believed before anybody validates: {before}"
+    );
+    println!("           whoever asks for {FORGED}, whose signatures are missing, gets {before}");
+    step(
+        &format!("applied {VALIDATING}, with the rig's own root; the policy is Ready"),
+        || demo.validate(),
+    )?;
+    let after = Demo::node(FORGED)?;
+    println!("           whoever asks for {FORGED} gets {after}");
+    ensure!(
+        after.starts_with("SERVFAIL"),
+        "a name without its signatures should not be answered: {after}"
+    );
+    step("looked for ways around cluster DNS; one is open and told", || {
+        demo.look_around()
+    })?;
     let (asked, lost) = inside.stop()?;
     println!("           the client inside asked {asked} times and missed {lost} answers");
     ensure!(
@@ -148,26 +178,24 @@ impl Demo {
         Ok(Inside { child })
     }
 
+    /// What the node gets from cluster DNS.
+    fn node(name: &str) -> Result<String> {
+        let server = format!("{}:53", facts::DNS_V4);
+        let mut ask = Command::new(std::env::current_exe()?);
+        Ok(run::output(ask.args(["query", &server, name]))?.trim().to_owned())
+    }
+
     fn install(&self) -> Result<()> {
-        let mut helm = run::command(&self.own.helm);
-        helm.env("KUBECONFIG", &self.kubeconfig)
-            .current_dir(run::workspace());
-        helm.args([
-            "upgrade",
-            "--install",
-            "tsutsumi",
-            "charts/tsutsumi",
-            "--namespace",
-            NAMESPACE,
-        ]);
-        helm.args(["--create-namespace", "--wait", "--timeout=3m", "--set"]);
-        helm.arg(format!(
-            "vantages[0].name=outside,vantages[0].address={},vantages[0].port={}",
+        let values = format!(
+            "{resolver},vantages[0].name=outside,vantages[0].address={},vantages[0].port={port},\
+             probeZone.outside.address={},probeZone.outside.controlPort={port}",
             facts::OUTSIDE_V4,
-            rig::PROBER_PORT
-        ));
-        run::output(&mut helm)
-            .map(drop)
+            facts::OUTSIDE_ZONE_V4,
+            resolver = rig::resolver_values(),
+            port = rig::OUTSIDE_PORT
+        );
+        self.own
+            .install(&self.kubeconfig, &values)
             .map_err(|error| self.explained(error))
     }
 
@@ -178,20 +206,40 @@ impl Demo {
             "--filename",
             policy.to_str().context("the checkout's path is not text")?,
         ])?;
-        self.kubectl(&[
-            "wait",
-            "--for=condition=Ready",
-            "resolverpolicy/cluster-dns",
-            "--timeout=5m",
-        ])
-        .map(drop)
-        .map_err(|error| self.explained(error))
+        self.becomes("--for=condition=Ready")
+    }
+
+    /// The second example, which resolves from the rig's own root, since nothing here reaches the Internet.
+    fn validate(&self) -> Result<()> {
+        self.own.give_root(&self.kubeconfig)?;
+        let text = fs::read_to_string(run::workspace().join(VALIDATING))?;
+        let mut policy: Value = serde_saphyr::from_str(&text).context(VALIDATING)?;
+        policy["spec"]["recursion"]["roots"] =
+            json!({"hintsConfigMap": rig::HINTS, "anchorsConfigMap": rig::ANCHORS});
+        // Nobody but us asks here, and that a forged name is lost is what is to be shown.
+        policy["spec"]["recursion"]["compare"] = json!({"watch": "0s"});
+        run::feed(
+            self.kubectl_command().args(["apply", "--filename=-"]),
+            &policy.to_string(),
+        )?;
+        self.becomes("--for=condition=Ready")
+    }
+
+    /// Names a resolver outside that pods can reach past cluster DNS; nothing in the rig closes that way.
+    fn look_around(&self) -> Result<()> {
+        let around = json!({"spec": {"waysAround": {"resolvers": [facts::OUTSIDE_V4]}}}).to_string();
+        self.kubectl(&["patch", OBJECT, "--type=merge", "--patch", &around])?;
+        self.becomes("--for=jsonpath={.status.controls[?(@.id==\"DNS-11\")].state}=Fail")
+    }
+
+    fn becomes(&self, what: &str) -> Result<()> {
+        self.kubectl(&["wait", what, OBJECT, "--timeout=5m"])
+            .map(drop)
+            .map_err(|error| self.explained(error))
     }
 
     fn kubectl_command(&self) -> Command {
-        let mut command = run::command(self.own.kubernetes.join("kubectl"));
-        command.env("KUBECONFIG", &self.kubeconfig);
-        command
+        self.own.kubectl(&self.kubeconfig)
     }
 
     /// What the cluster says of itself, beside an error that alone says only that time is up.

@@ -59,7 +59,10 @@ enum Command {
     /// Run everything that CI runs
     Test(test::Options),
     /// Build or find every program that the rig and its suite run
-    Tools,
+    Tools {
+        /// Only this one of Debian's, and print the folder that it is unpacked into
+        peer: Option<tools::peers::Peer>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -92,6 +95,10 @@ fn perform(command: Command) -> Result<()> {
         }
         Command::Query(question) => dns::run(&question),
         Command::Test(options) => test::run(&options),
-        Command::Tools => tools::all(),
+        Command::Tools { peer: None } => tools::all(),
+        Command::Tools { peer: Some(peer) } => {
+            println!("{}", peer.folder()?.display());
+            Ok(())
+        }
     }
 }

@@ -32,6 +32,10 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// What a `cargo test` of the end-to-end programs begins with. With the whole workspace, so that the features of other
+/// crates are those that the unit tests were built with: else half of them would be compiled anew.
+pub(crate) const E2E: &[&str] = &["--workspace", "--features", "tsutsumi-e2e/cluster"];
+
 /// Runs to the end and returns standard output; the program's own words are the error otherwise.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     fed(command, Stdio::null())

@@ -6,15 +6,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::rig::{self, facts::Facts};
-use crate::{chart, faults, fuzz, generate, image, run, tools};
+use crate::tools::peers::Peer;
+use crate::{chart, faults, fuzz, image, run, tools};
 
 /// What to run.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Also the main job at the intervals that kubelet and `CoreDNS` have by default
+    /// Also what takes longer: resolvers of others behind cluster DNS, and the main job at the intervals that kubelet and
+    /// `CoreDNS` have by default
     #[arg(long)]
     all: bool,
 }
@@ -73,8 +75,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "warnings",
         ])
     });
-    tally.step("unit and property tests", || cargo(&["test", "--quiet"]));
-    tally.step("generated files", || generate::run(true));
+    // Generated files are held to their code by these too.
+    tally.step("unit and property tests", || {
+        cargo(&["test", "--quiet", "--workspace"])
+    });
     tally.step("formats compared with CoreDNS and Unbound themselves", grammar);
     tally.step("fuzz targets", fuzz::run);
     tally.step("chart", chart::check);
@@ -84,21 +88,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         tally.blocked(FAULTS);
     }
-    end_to_end(
-        &mut tally,
-        image,
-        "end-to-end suite",
-        &rig::Options::standard(),
-        &[],
-    );
+    let mut suites = vec![Suite {
+        name: "end-to-end suite",
+        arguments: &["--test", "suite"],
+    }];
     if options.all {
-        end_to_end(
-            &mut tally,
-            image,
-            "main job at the usual intervals",
-            &rig::Options::slow(),
-            &["main_job"],
-        );
+        tally.step("resolvers of others", || {
+            Peer::RESOLVERS
+                .iter()
+                .try_for_each(|peer| peer.folder().map(drop))
+        });
+        suites.push(Suite {
+            name: "thorough suite",
+            arguments: &["--test", "thorough", "--", "--nocapture"],
+        });
+    }
+    end_to_end(&mut tally, image, &rig::Options::standard(), &suites);
+    if options.all {
+        let main_job = Suite {
+            name: "main job at the usual intervals",
+            arguments: &["--test", "suite", "main_job"],
+        };
+        end_to_end(&mut tally, image, &rig::Options::slow(), &[main_job]);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
@@ -107,7 +118,31 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn end_to_end(tally: &mut Tally, image: bool, suite: &str, options: &rig::Options, tests: &[&str]) {
+/// One program of tests on a cluster.
+struct Suite {
+    name: &'static str,
+    arguments: &'static [&'static str],
+}
+
+impl Suite {
+    /// Runs it. The error repeats each failure in a few lines: the whole output is long, and where it is shown it may be
+    /// cut.
+    fn run(&self, facts: &Facts) -> Result<()> {
+        let failures = run::target().join("failures");
+        fs::write(&failures, "").with_context(|| format!("writing {}", failures.display()))?;
+        let mut command = environment(facts);
+        // A test's failure names what it waited for; a backtrace through its runtime would say nothing more.
+        command
+            .env("RUST_BACKTRACE", "0")
+            .env("TSUTSUMI_FAILURES", &failures);
+        let arguments = [&["test"], run::E2E, self.arguments].concat();
+        cargo_with(&mut command, &arguments)
+            .map_err(|error| error.context(fs::read_to_string(&failures).unwrap_or_default()))
+    }
+}
+
+/// Runs suites one after the other on one cluster.
+fn end_to_end(tally: &mut Tally, image: bool, options: &rig::Options, suites: &[Suite]) {
     let up = tally.step("cluster up", || {
         let facts = rig::up(options)?;
         if image {
@@ -115,19 +150,16 @@ fn end_to_end(tally: &mut Tally, image: bool, suite: &str, options: &rig::Option
         }
         Ok(facts)
     });
-    let held = match up {
-        Some(facts) if image => tally
-            .step(suite, || {
-                let mut arguments = vec!["test", "--package", "tsutsumi-e2e", "--lib", "--test", "suite"];
-                arguments.extend(tests);
-                cargo_with(&mut environment(&facts), &arguments)
-            })
-            .is_some(),
-        _ => {
-            tally.blocked(suite);
-            false
-        }
-    };
+    let mut held = true;
+    for suite in suites {
+        held &= match &up {
+            Some(facts) if image => tally.step(suite.name, || suite.run(facts)).is_some(),
+            _ => {
+                tally.blocked(suite.name);
+                false
+            }
+        };
+    }
     if !held {
         keep_logs();
     }
@@ -148,21 +180,25 @@ fn grammar() -> Result<()> {
     let cache = tools::Cache::open()?;
     let binary = tools::coredns::binary(&cache, &tools::COREDNS.parse()?)?;
     let unbound = tools::unbound::folder(&cache)?;
-    for (package, features) in [
-        ("tsutsumi-providers", "real-coredns,real-unbound"),
-        ("tsutsumi-exporter", "real-unbound"),
-        ("tsutsumi-zone", "real-unbound"),
-    ] {
-        let mut command = run::cargo();
-        command
-            .env("TSUTSUMI_COREDNS", &binary)
-            .env("TSUTSUMI_UNBOUND", &unbound);
-        cargo_with(
-            &mut command,
-            &["test", "--quiet", "--package", package, "--features", features],
-        )?;
-    }
-    Ok(())
+    let mut command = run::cargo();
+    command
+        .env("TSUTSUMI_COREDNS", &binary)
+        .env("TSUTSUMI_UNBOUND", &unbound);
+    let features = [
+        "tsutsumi-exporter/real-unbound",
+        "tsutsumi-probes/real-coredns",
+        "tsutsumi-providers/real-coredns",
+        "tsutsumi-providers/real-unbound",
+        "tsutsumi-zone/real-unbound",
+    ]
+    .join(",");
+    let tests = ["--test", "against_coredns", "--test", "against_unbound"];
+    let arguments = [
+        &["test", "--quiet", "--workspace", "--features", &features],
+        &tests[..],
+    ]
+    .concat();
+    cargo_with(&mut command, &arguments)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

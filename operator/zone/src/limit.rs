@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Questions per second from one source; a measurement asks a hundredth of that.
+/// Questions per second from one source; a measurement asks a tenth of that.
 const PER_SOURCE: u32 = 1000;
 /// Questions per second from all.
 const ALL: u32 = 5000;

@@ -6,6 +6,9 @@ use tsutsumi_model::{INSECURE_ZONE, Mark, MarkError, MarkKey, ZoneName};
 /// The label of the zone's server.
 pub(crate) const SERVER: &str = "ns";
 
+/// What begins the label that asks a resolver for its keys (RFC 8509, 2).
+const SENTINEL: &[u8] = b"root-key-sentinel-";
+
 /// What is at a name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
@@ -66,6 +69,9 @@ impl Place {
         };
         match (here, front.last()) {
             (Ok(place), None) => place,
+            (Ok(Self::Marked(mark)), Some(next)) if front.len() == 1 && is_sentinel(mark, next) => {
+                Self::Marked(mark)
+            }
             (Ok(_), Some(next)) => Self::Nothing {
                 encloser: name.trim_to(name.iter().count() - front.len()),
                 label: next.to_vec(),
@@ -82,4 +88,10 @@ impl Place {
             },
         }
     }
+}
+
+/// What a resolver answers by its own keys exists; whatever else stands below a mark does not.
+fn is_sentinel(mark: Mark, label: &[u8]) -> bool {
+    let begin = label.get(..SENTINEL.len());
+    mark.name == ZoneName::Sentinel && begin.is_some_and(|begin| begin.eq_ignore_ascii_case(SENTINEL))
 }

@@ -21,7 +21,7 @@ use crate::{
     apex::Apex,
     arrivals::Memory,
     control,
-    keys::{KeyDir, KeyError},
+    keys::{KeyDir, KeyError, ds},
     limit::Limiter,
     query::{Query, Unanswerable},
     reply::{datagram_limit, encode},
@@ -130,9 +130,11 @@ impl Desk {
 
     fn take_keys(&self, dir: &mut KeyDir) -> Result<(), TakeError> {
         if let Some(keys) = dir.changed()? {
+            let anchor = ds(&self.apex, &keys.zone)?;
             let zone = Zone::new(&self.apex, keys)?;
             *self.zone.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(zone));
-            tracing::info!(zone = %self.apex, "the zone has its keys");
+            // Whoever runs a resolver of their own finds here what it is to trust.
+            tracing::info!(zone = %self.apex, anchor, "the zone has its keys");
         }
         Ok(())
     }

@@ -134,6 +134,15 @@ async fn unbound_judges_every_kind_of_name_as_it_is_meant() {
         .await;
     assert_eq!(bogus.metadata.response_code, NoError, "who checks itself gets it");
 
+    // It has no key of the root at all.
+    for (word, code) in [("is", ServFail), ("not", NoError)] {
+        let mark = marked(mark(ZoneName::Sentinel, 100));
+        let label = format!("root-key-sentinel-{word}-ta-38696");
+        let name = mark.prepend_label(label.as_str()).unwrap();
+        let answer = unbound.ask(&name, RecordType::A, false).await;
+        assert_eq!(answer.metadata.response_code, code, "{name}: {answer:?}");
+    }
+
     // What anybody may ask through it harms no sample: neither servers nor denials that it keeps lead astray.
     let apex_name = Name::from_ascii(format!("{}.", apex())).unwrap();
     let cut = apex_name.prepend_label("insecure").unwrap();

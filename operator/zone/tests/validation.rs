@@ -95,6 +95,7 @@ async fn every_kind_of_name_is_judged_as_it_is_meant() {
         (ZoneName::Port, TXT, Proof::Secure),
         (ZoneName::Good, A, Proof::Secure),
         (ZoneName::Slow, A, Proof::Secure),
+        (ZoneName::Sentinel, A, Proof::Secure),
         (ZoneName::Big, TXT, Proof::Secure),
         (ZoneName::Chain, A, Proof::Secure),
         (ZoneName::Bogus, A, Proof::Bogus),
@@ -105,6 +106,22 @@ async fn every_kind_of_name_is_judged_as_it_is_meant() {
     ] {
         let found = validator.proof(&marked(mark(name, 2)), qtype).await;
         assert_eq!(found, proof, "{name:?} {qtype}");
+    }
+}
+
+#[tokio::test]
+async fn what_asks_a_resolver_for_its_keys_is_there_below_a_name_for_it_alone() {
+    let validator = Validator::new();
+    let sentinel = marked(mark(ZoneName::Sentinel, 2));
+    for label in ["root-key-sentinel-is-ta-38696", "ROOT-KEY-Sentinel-not-ta-00001"] {
+        let name = sentinel.prepend_label(label).unwrap();
+        let answer = validator.ask(&name, RecordType::A).await.unwrap();
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{label}");
+        assert_eq!(
+            validator.proof(&name, RecordType::A).await,
+            Proof::Secure,
+            "{label}"
+        );
     }
 }
 
@@ -130,7 +147,9 @@ async fn what_is_not_there_is_proven_away() {
     let validator = Validator::new();
     let apex = Name::from_ascii(format!("{}.", common::apex())).unwrap();
     let below = |name: &Name| name.prepend_label("x").unwrap();
+    let asking = |name: &Name| name.prepend_label("root-key-sentinel-is-ta-38696").unwrap();
     let good = marked(mark(ZoneName::Good, 1));
+    let sentinel = marked(mark(ZoneName::Sentinel, 1));
     for (name, qtype, code) in [
         (
             marked(mark(ZoneName::Absent, 1)),
@@ -148,6 +167,9 @@ async fn what_is_not_there_is_proven_away() {
             ResponseCode::NXDomain,
         ),
         (below(&good), RecordType::A, ResponseCode::NXDomain),
+        (below(&sentinel), RecordType::A, ResponseCode::NXDomain),
+        (asking(&good), RecordType::A, ResponseCode::NXDomain),
+        (asking(&asking(&sentinel)), RecordType::A, ResponseCode::NXDomain),
         (good.clone(), RecordType::AAAA, ResponseCode::NoError),
         (apex.clone(), RecordType::A, ResponseCode::NoError),
         (apex.clone(), RecordType::TXT, ResponseCode::NoError),

@@ -5,6 +5,7 @@
     reason = "every print column names its own type"
 )]
 
+mod around;
 mod recursion;
 pub mod status;
 
@@ -15,7 +16,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use tsutsumi_model::Vantage;
 
-pub use recursion::{Dnssec, Recursion, Roots, SourcePorts, Via};
+pub use around::{Close, CloseAction, ExemptPods, WaysAround};
+pub use recursion::{Compare, Dnssec, Hop, Recursion, Roots, SourcePorts, Via};
 pub use status::{ControlStatus, ResolverPolicyStatus, Rollout, RolloutState, TargetStatus};
 
 use crate::values::{Cidr, Period};
@@ -58,14 +60,34 @@ use crate::values::{Cidr, Period};
         json_path = ".status.controls[?(@.id==\"DNS-03\")].state"
     ),
     printcolumn(
+        name = "DNS-04",
+        type_ = "string",
+        json_path = ".status.controls[?(@.id==\"DNS-04\")].state"
+    ),
+    printcolumn(
         name = "DNS-05",
         type_ = "string",
         json_path = ".status.controls[?(@.id==\"DNS-05\")].state"
     ),
     printcolumn(
+        name = "DNS-06",
+        type_ = "string",
+        json_path = ".status.controls[?(@.id==\"DNS-06\")].state"
+    ),
+    printcolumn(
+        name = "DNS-07",
+        type_ = "string",
+        json_path = ".status.controls[?(@.id==\"DNS-07\")].state"
+    ),
+    printcolumn(
         name = "DNS-09",
         type_ = "string",
         json_path = ".status.controls[?(@.id==\"DNS-09\")].state"
+    ),
+    printcolumn(
+        name = "DNS-11",
+        type_ = "string",
+        json_path = ".status.controls[?(@.id==\"DNS-11\")].state"
     ),
     printcolumn(
         name = "DNS-12",
@@ -106,6 +128,9 @@ pub struct ResolverPolicySpec {
     /// Who resolves the names that the cluster does not know, and how they are asked. Absent: `forward` is not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recursion: Option<Recursion>,
+    /// Ways around cluster DNS, which are reported, and closed where `close` says so. Absent: nobody looks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ways_around: Option<WaysAround>,
     /// How often, and from where, behaviour is probed.
     #[serde(default)]
     pub verification: Verification,

@@ -118,6 +118,19 @@ pub enum RolloutState {
     RolledBack,
     /// Others put their text back twice within 30 minutes; writing has stopped until the policy changes.
     Overwritten,
+    /// A name would be answered worse; nothing was written, and it is compared again with the next round of probes.
+    HeldBack,
+}
+
+impl RolloutState {
+    /// Whether the change stood in the live ConfigMap at some time, so that pods may have loaded it.
+    #[must_use]
+    pub const fn was_written(self) -> bool {
+        match self {
+            Self::Written | Self::Settled | Self::RolledBack | Self::Overwritten => true,
+            Self::Saved | Self::CanaryPassed | Self::CanaryFailed | Self::HeldBack => false,
+        }
+    }
 }
 
 /// The result of one control.

@@ -15,6 +15,7 @@ use tsutsumi_engine::{
         plan::Slot,
         rollout::{Circumstances, Step, enter, next},
     },
+    switch::Asked,
     target::Target,
 };
 
@@ -23,6 +24,7 @@ use super::{
     error::Error,
     judge, last_look,
     memory::{Memory, OwnWrite},
+    switch::Held,
 };
 use crate::runtime::writer::{WriteError, Writer};
 
@@ -49,6 +51,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) checked: &'a Checked<'a>,
     pub(crate) target: &'a Target,
     pub(crate) cluster: &'a Cluster,
+    /// What is compared before cluster DNS is led elsewhere.
+    pub(crate) names: &'a Asked,
     pub(crate) at: Circumstances<'a>,
 }
 
@@ -83,9 +87,11 @@ pub(crate) async fn apply(scene: &Scene<'_>, plan: &Plan, memory: &mut Memory) -
             Ok(Next::Change)
         }
         Step::Save(change, rollout) => {
-            let record = memory.record.saving(change);
+            let record = memory.record.beginning(change, before.as_ref());
             save(scene, &record, &change.slot).await?;
             memory.record = record;
+            let stands = |rollout: &Rollout| rollout.state == RolloutState::Settled && change.present_is_ours;
+            memory.stood = before.filter(stands);
             memory.rollout = Some(rollout);
             Ok(Next::Now)
         }
@@ -99,9 +105,23 @@ async fn judge_step(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> 
     let before = memory.rollout.clone();
     let entered =
         |state, message: String| Some(enter(state, change.label(), message, before.as_ref(), scene.at));
-    match judge::judge(scene, change).await? {
+    match judge::judge(scene, change, &mut memory.asking).await? {
         judge::Judgement::Pending => Ok(Next::After(PACE)),
+        judge::Judgement::WouldGetWorse(found) => {
+            let message = "answers would get worse; they are listed among the warnings";
+            // Nothing was written, so what was in force still is.
+            memory.rollout = memory
+                .stood
+                .take()
+                .or_else(|| entered(RolloutState::HeldBack, message.into()));
+            memory.held = Some(Held::new(scene.checked, found, scene.names.left_out));
+            Ok(Next::Now)
+        }
         judge::Judgement::NoWorse => {
+            if change.leads_elsewhere {
+                // A change that leads nobody elsewhere says nothing of one that was found worse.
+                memory.held = None;
+            }
             memory.rollout = entered(
                 RolloutState::CanaryPassed,
                 "the candidate did no worse in a canary".into(),
@@ -154,6 +174,7 @@ async fn write(scene: &Scene<'_>, change: &Change, memory: &mut Memory) -> Resul
     }
     let record = Record {
         baseline,
+        led: change.led.clone(),
         ..memory.record.saving(change)
     };
     if record != memory.record {

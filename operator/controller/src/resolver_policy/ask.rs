@@ -1,9 +1,7 @@
 //! Asks every pod of cluster DNS, from inside, what it answers and which text it runs.
 
 use tsutsumi_engine::{resolver::confirm::AskedPod, target::DnsPod};
-use tsutsumi_model::{
-    Ask, DnsQuestion, DomainName, Endpoint, Probe, QueryClass, QueryType, Transport, Vantage,
-};
+use tsutsumi_model::{Ask, DnsQuestion, DomainName, Endpoint, Probe, Transport, Vantage};
 
 use super::{apply::Scene, vantage::VantageError};
 
@@ -44,17 +42,8 @@ pub(crate) async fn pods(scene: &Scene<'_>) -> Result<Vec<AskedPod>, VantageErro
 fn questions<'a>(pods: &'a [DnsPod], name: &'a DomainName) -> impl Iterator<Item = (usize, Ask)> + 'a {
     pods.iter().enumerate().flat_map(move |(index, pod)| {
         let questions = pod.endpoints().flat_map(move |server| {
-            [Transport::Udp, Transport::Tcp].map(|transport| {
-                Ask::Dns(DnsQuestion {
-                    server,
-                    transport,
-                    name: name.clone(),
-                    qtype: QueryType::A,
-                    qclass: QueryClass::In,
-                    edns: Some(1232),
-                    validator: None,
-                })
-            })
+            [Transport::Udp, Transport::Tcp]
+                .map(|transport| Ask::Dns(DnsQuestion::ordinary(server, transport, name.clone())))
         });
         let metrics = pod.addresses.first().zip(pod.metrics_port);
         let metrics = metrics.map(|(address, port)| {
@@ -84,6 +73,7 @@ mod tests {
             metrics_port: Port::new(metrics),
             ready: true,
             host_network: false,
+            has_authority: false,
             restarts: 0,
         };
         let pods = [
@@ -95,6 +85,7 @@ mod tests {
             .map(|(owner, ask)| match ask {
                 Ask::Dns(question) => format!("{owner} {} {}", question.transport, question.server),
                 Ask::Metrics(server) => format!("{owner} metrics {server}"),
+                Ask::Root(question) => format!("{owner} root {}", question.server),
                 Ask::Series(series) => format!("{owner} series {}", series.server),
             })
             .collect();

@@ -6,11 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Pod};
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, KeyToPath, Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tsutsumi_api::ResolverPolicy;
 use tsutsumi_engine::{
     cluster::{self, Cluster},
+    managed::hop,
     resolver::plan::Slot,
     target::{MountedFiles, Target},
 };
@@ -70,20 +76,31 @@ impl Files {
                 texts,
             }
         };
-        Self(
-            target
-                .template
-                .files
-                .iter()
-                .map(mount)
-                .filter(|mount| !mount.texts.is_empty())
-                .collect(),
-        )
+        let mut mounts: Vec<_> = target
+            .template
+            .files
+            .iter()
+            .map(mount)
+            .filter(|mount| !mount.texts.is_empty())
+            .collect();
+        // Pods that serve have it still where the template has lost it, and without it the text would not load.
+        if hop::needs_authority(text) && !mounts.iter().any(|mount| mount.path == hop::FOLDER) {
+            mounts.push(mount(&MountedFiles {
+                config_map: hop::AUTHORITY.to_owned(),
+                path: hop::FOLDER.to_owned(),
+                items: Vec::new(),
+                sub_path: None,
+                optional: true,
+            }));
+        }
+        Self(mounts)
     }
 
-    /// The name of the canary's pod and ConfigMap.
-    pub(crate) fn name(&self, role: Role) -> String {
+    /// The name of the canary's pod and ConfigMap: no other policy's, since each removes its own only.
+    pub(crate) fn name(&self, role: Role, policy: &str) -> String {
         let mut hash = Sha256::new();
+        hash.update(policy.len().to_be_bytes());
+        hash.update(policy);
         for mount in &self.0 {
             let parts = [&mount.path]
                 .into_iter()
@@ -120,7 +137,8 @@ pub(crate) fn is_of(pod: &cluster::Pod, own_namespace: &str, policy: &str) -> bo
 }
 
 /// The ConfigMap with the canary's files.
-pub(crate) fn config_map(files: &Files, role: Role, policy: &str) -> ConfigMap {
+pub(crate) fn config_map(files: &Files, role: Role, policy: &ResolverPolicy) -> ConfigMap {
+    let of = policy.name_any();
     let data = files.0.iter().enumerate().flat_map(|(mount, mounted)| {
         mounted
             .texts
@@ -130,8 +148,9 @@ pub(crate) fn config_map(files: &Files, role: Role, policy: &str) -> ConfigMap {
     });
     ConfigMap {
         metadata: kube::core::ObjectMeta {
-            name: Some(files.name(role)),
-            labels: Some(BTreeMap::from([(LABEL.to_owned(), policy.to_owned())])),
+            name: Some(files.name(role, &of)),
+            labels: Some(BTreeMap::from([(LABEL.to_owned(), of)])),
+            owner_references: owners(policy),
             ..Default::default()
         },
         data: Some(data.collect()),
@@ -143,11 +162,12 @@ pub(crate) fn config_map(files: &Files, role: Role, policy: &str) -> ConfigMap {
 pub(crate) fn pod(
     files: &Files,
     role: Role,
-    policy: &str,
+    policy: &ResolverPolicy,
     target: &Target,
     service_account: &str,
 ) -> Result<Pod, serde_json::Error> {
-    let name = files.name(role);
+    let of = policy.name_any();
+    let name = files.name(role, &of);
     let volume = |(mount, mounted): (usize, &Mount)| {
         let items: Vec<_> = mounted
             .texts
@@ -171,8 +191,9 @@ pub(crate) fn pod(
     serde_json::from_value(json!({
         "metadata": {
             "name": name,
+            "ownerReferences": owners(policy),
             "labels": {
-                LABEL: policy,
+                LABEL: of,
                 "app.kubernetes.io/name": "tsutsumi",
                 "app.kubernetes.io/component": "canary",
             },
@@ -213,6 +234,11 @@ pub(crate) fn pod(
     }))
 }
 
+/// Whatever becomes of us, the cluster removes a canary together with its policy.
+fn owners(policy: &ResolverPolicy) -> Option<Vec<OwnerReference>> {
+    policy.owner_ref(&()).map(|owner| vec![owner])
+}
+
 /// A node that runs cluster DNS has its image.
 fn same_nodes(target: &Target) -> serde_json::Value {
     let nodes = &target.template.nodes_with_image;
@@ -240,19 +266,35 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_texts_and_roles_apart() {
+    fn names_tell_texts_roles_and_policies_apart() {
         let (one, two) = (files(". {\n}\n"), files(". {\n\n}\n"));
-        assert_ne!(one.name(Role::Candidate), two.name(Role::Candidate));
-        assert_ne!(one.name(Role::Candidate), one.name(Role::Present));
-        assert_eq!(one.name(Role::Present), files(". {\n}\n").name(Role::Present));
+        let name = one.name(Role::Candidate, "town");
+        assert_ne!(name, two.name(Role::Candidate, "town"));
+        assert_ne!(name, one.name(Role::Present, "town"));
+        assert_ne!(name, one.name(Role::Candidate, "port"));
+        assert_eq!(name, files(". {\n}\n").name(Role::Candidate, "town"));
     }
 
     #[test]
     fn a_canary_is_restricted_ends_by_itself_and_finds_its_files() {
         let target: Target = target();
         let files = files(". {\n}\n");
-        let pod = pod(&files, Role::Candidate, "town", &target, "tsutsumi-canary").unwrap();
-        let map = config_map(&files, Role::Candidate, "town");
+        let policy: ResolverPolicy = serde_json::from_value(json!({
+            "apiVersion": "tsutsumi.dev/v1alpha1",
+            "kind": "ResolverPolicy",
+            "metadata": { "name": "town", "uid": "1-2-3" },
+            "spec": { "mode": "Enforce" },
+        }))
+        .unwrap();
+        let pod = pod(&files, Role::Candidate, &policy, &target, "tsutsumi-canary").unwrap();
+        let map = config_map(&files, Role::Candidate, &policy);
+        for metadata in [&pod.metadata, &map.metadata] {
+            let owner = &metadata.owner_references.as_ref().unwrap()[0];
+            assert_eq!(
+                (owner.kind.as_str(), owner.uid.as_str()),
+                ("ResolverPolicy", "1-2-3")
+            );
+        }
         let spec = pod.spec.unwrap();
         assert_eq!(
             (spec.service_account_name.as_deref(), spec.active_deadline_seconds),
@@ -276,6 +318,33 @@ mod tests {
         assert_eq!(map.data.unwrap()[&item.key], ". {\n}\n");
     }
 
+    #[test]
+    fn a_text_that_names_the_authorities_finds_them_though_the_template_has_lost_them() {
+        let slot = Slot {
+            namespace: "kube-system".into(),
+            config_map: "coredns".into(),
+            key: "Corefile".into(),
+        };
+        let mut cluster = Cluster::default();
+        let map: ConfigMap = serde_json::from_value(json!({
+            "metadata": { "namespace": "kube-system", "name": hop::AUTHORITY },
+            "data": { "0a.crt": "PEM" },
+        }))
+        .unwrap();
+        cluster.config_maps.push(map.into());
+        let text = format!(
+            ".:53 {{\n forward . tls://192.0.2.1:853 {{\n  tls_servername r.test\n  tls {}/0a.crt\n }}\n}}\n",
+            hop::FOLDER
+        );
+        let files = Files::of(&target(), &cluster, &slot, &text);
+        assert_eq!(files.0.last().map(|mount| mount.path.as_str()), Some(hop::FOLDER));
+        assert_eq!(files.0.last().unwrap().texts["0a.crt"], "PEM");
+        assert_eq!(
+            Files::of(&target(), &cluster, &slot, ".:53 {\n}\n"),
+            Files::default()
+        );
+    }
+
     fn target() -> Target {
         use tsutsumi_engine::{
             platform::{Channel, Platform},
@@ -296,6 +365,7 @@ mod tests {
                 ..CanaryTemplate::default()
             },
             image_version: None,
+            has_authority: false,
             platform: Platform::Kubeadm,
             channel: Channel::WholeCorefile,
             warnings: vec![],

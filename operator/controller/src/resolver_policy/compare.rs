@@ -1,9 +1,7 @@
 //! Compares what two canaries answer, question by question.
 
 use tsutsumi_engine::cluster::Pod;
-use tsutsumi_model::{
-    Ask, DnsQuestion, DomainName, Endpoint, Observation, Probe, QueryClass, QueryType, Rcode, Saw, Transport,
-};
+use tsutsumi_model::{Ask, DnsQuestion, DomainName, Endpoint, Observation, Probe, Rcode, Saw, Transport};
 
 /// What both canaries are asked. The answers are compared question by question.
 pub(crate) fn questions(server: Endpoint, first_id: u32, cluster_domain: &DomainName) -> Vec<Probe> {
@@ -16,15 +14,7 @@ pub(crate) fn questions(server: Endpoint, first_id: u32, cluster_domain: &Domain
         .zip(first_id..)
         .map(|((name, transport), id)| Probe {
             id,
-            ask: Ask::Dns(DnsQuestion {
-                server,
-                transport,
-                name,
-                qtype: QueryType::A,
-                qclass: QueryClass::In,
-                edns: Some(1232),
-                validator: None,
-            }),
+            ask: Ask::Dns(DnsQuestion::ordinary(server, transport, name)),
         })
         .collect()
 }
@@ -87,6 +77,7 @@ fn told(saw: &Saw) -> String {
     match saw {
         Saw::Answer(answer) => format!("answers {}", answer.rcode),
         Saw::Metrics(_) => "shows metrics".to_owned(),
+        Saw::Root(answer) => format!("answers {} about the root", answer.rcode),
         Saw::Series(tally) => format!("answers {} questions", tally.answered()),
         Saw::Nothing(failure) => format!("gives no answer ({failure:?})"),
     }
@@ -112,6 +103,7 @@ mod tests {
             query_bytes: 40,
             answer_bytes: 80,
             answers: 1,
+            addresses: vec![],
             nsid: None,
             extended_errors: vec![],
         })

@@ -1,4 +1,5 @@
-//! The finalizer: only a policy with `onDelete: Restore` has one, because only it leaves something to undo.
+//! The finalizer: a policy has one only while it leaves something to undo, with `onDelete: Restore` or while the names that
+//! cluster DNS is asked for are watched.
 
 use json_patch::Patch;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -8,7 +9,10 @@ use tsutsumi_api::{
     ResolverPolicy,
     resolver_policy::{OnDelete, RolloutState},
 };
-use tsutsumi_engine::resolver::{Checked, Plan, Record};
+use tsutsumi_engine::{
+    around::close::Closing,
+    resolver::{Checked, Plan, Record},
+};
 
 use super::{Ctx, error::Error, managed, memory::Memory};
 use crate::runtime::{
@@ -28,7 +32,11 @@ pub(super) async fn settle(
     let finalizers = policy.metadata.finalizers.as_deref().unwrap_or_default();
     let present = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     let going = policy.metadata.deletion_timestamp.is_some();
-    let wanted = policy.spec.on_delete == OnDelete::Restore && !(going && is_done(plan, memory));
+    let opened = !checked.closings.iter().any(Closing::removes);
+    // The line that tells what is asked is never left in, whatever else is to stay.
+    let watches = (checked.tap.is_some() || checked.tapped) && !matches!(plan, Plan::Blocked { .. });
+    let restores = policy.spec.on_delete == OnDelete::Restore && !(going && opened && is_done(plan, memory));
+    let wanted = watches || restores;
     if wanted && !present && !going {
         let mut with_ours = finalizers.to_vec();
         with_ours.push(FINALIZER.to_owned());

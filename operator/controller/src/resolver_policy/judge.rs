@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, ResourceExt};
-use tsutsumi_engine::{cluster::Cluster, resolver::Change};
+use tsutsumi_engine::{cluster::Cluster, resolver::Change, switch};
 use tsutsumi_model::{Endpoint, Observation, Vantage};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     canary::{self, Files, Role},
     compare,
     error::Error,
+    switch::{Asking, demand},
 };
 use crate::runtime::writer::{WriteError, Writer};
 
@@ -24,6 +25,8 @@ pub(crate) enum Judgement {
     NoWorse,
     /// The candidate does worse; for a person.
     Worse(String),
+    /// It runs as well as the present text, but names would be answered worse.
+    WouldGetWorse(Vec<switch::Worse>),
     /// Even the present text could not be judged; for a person.
     Inconclusive(String),
 }
@@ -37,7 +40,11 @@ const FAULT: &str = "TSUTSUMI_FAULT_CANARY";
 
 /// One look at the canaries; creates what is missing. They stay until the judgement is recorded: it would be lost with
 /// them if this process ended between. Only what could not be judged goes at once, to be tried anew.
-pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgement, Error> {
+pub(crate) async fn judge(
+    scene: &Scene<'_>,
+    change: &Change,
+    asking: &mut Option<Asking>,
+) -> Result<Judgement, Error> {
     let files = |text: &str| Files::of(scene.target, scene.cluster, &change.slot, text);
     let (present, candidate) = (files(&change.present), files(&faulty(&change.candidate)));
     match look(scene, &present, Role::Present).await? {
@@ -59,9 +66,43 @@ pub(crate) async fn judge(scene: &Scene<'_>, change: &Change) -> Result<Judgemen
                     let message = format!("the candidate did worse in a canary: {worse}");
                     Ok(Judgement::Worse(message))
                 }
+                None if change.leads_elsewhere => {
+                    let mut under_way = Asking::of(asking.take(), change.label(), scene.names);
+                    let compared = names(scene, &mut under_way, before.server, after.server);
+                    let judgement = Box::pin(compared).await;
+                    *asking = Some(under_way).filter(|_| judgement == Judgement::Pending);
+                    Ok(judgement)
+                }
                 None => Ok(Judgement::NoWorse),
             },
         },
+    }
+}
+
+/// Compares what both canaries answer for names that the cluster does not know.
+async fn names(scene: &Scene<'_>, asking: &mut Asking, before: Endpoint, after: Endpoint) -> Judgement {
+    let Some(questions) = asking.due() else {
+        return Judgement::Pending;
+    };
+    let ask = async |server| {
+        let probes = switch::probes(server, questions);
+        let asked = scene
+            .ctx
+            .vantages
+            .ask(&scene.cluster.pods, Vantage::Inside, probes);
+        asked.await.ok()
+    };
+    let (Some(old), Some(new)) = tokio::join!(ask(before), ask(after)) else {
+        // The prober is busy, or not there; the canaries wait.
+        return Judgement::Pending;
+    };
+    let found = switch::worse(&old, &new, demand(scene.checked));
+    if found.is_empty() {
+        Judgement::NoWorse
+    } else if asking.counts(&found) {
+        Judgement::WouldGetWorse(found)
+    } else {
+        Judgement::Pending
     }
 }
 
@@ -73,16 +114,21 @@ enum Look {
 }
 
 struct Seen {
+    server: Endpoint,
     observations: Vec<Observation>,
     age: SignedDuration,
 }
 
 async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Error> {
-    let name = files.name(role);
+    let name = files.name(role, scene.policy());
     let Some(pod) = scene.cluster.pod(&scene.ctx.scope.own_namespace, &name) else {
         create(scene, files, role).await?;
         return Ok(Look::Pending);
     };
+    if pod.metadata.deletion_timestamp.is_some() {
+        // Of an earlier judgement of the same text, or evicted: that it ends says nothing of the text.
+        return Ok(Look::Pending);
+    }
     let age = pod
         .metadata
         .creation_timestamp
@@ -108,14 +154,19 @@ async fn look(scene: &Scene<'_>, files: &Files, role: Role) -> Result<Look, Erro
             "no pod of cluster DNS shows on which port to ask".into(),
         ));
     };
-    let probes = compare::questions(Endpoint { address, port }, 0, &scene.ctx.cluster_domain);
+    let server = Endpoint { address, port };
+    let probes = compare::questions(server, 0, &scene.ctx.cluster_domain);
     match scene
         .ctx
         .vantages
         .ask(&scene.cluster.pods, Vantage::Inside, probes)
         .await
     {
-        Ok(observations) if compare::serves(&observations) => Ok(Look::Up(Seen { observations, age })),
+        Ok(observations) if compare::serves(&observations) => Ok(Look::Up(Seen {
+            server,
+            observations,
+            age,
+        })),
         Ok(_) => Ok(late("it did not answer for the cluster's API")),
         Err(error) if age > UP_WITHIN => Ok(Look::Down(error.to_string())),
         Err(_) => Ok(Look::Pending),
@@ -130,8 +181,8 @@ async fn create(scene: &Scene<'_>, files: &Files, role: Role) -> Result<(), Erro
     let own = &scene.ctx.scope.own_namespace;
     let config_maps: Api<ConfigMap> = Api::namespaced(scene.ctx.client.clone(), own);
     let pods: Api<Pod> = Api::namespaced(scene.ctx.client.clone(), own);
-    let config_map = canary::config_map(files, role, scene.policy());
-    let name = files.name(role);
+    let config_map = canary::config_map(files, role, scene.checked.policy);
+    let name = files.name(role, scene.policy());
     scene
         .writer
         .apply_owned(&config_maps, &name, &config_map)
@@ -140,7 +191,7 @@ async fn create(scene: &Scene<'_>, files: &Files, role: Role) -> Result<(), Erro
     let pod = canary::pod(
         files,
         role,
-        scene.policy(),
+        scene.checked.policy,
         scene.target,
         &scene.ctx.canary_service_account,
     )

@@ -12,16 +12,22 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt, api::ListParams};
 use tsutsumi_api::{
     ResolverPolicy,
-    resolver_policy::{RolloutState, Via},
+    resolver_policy::{Hop, RolloutState, Via},
 };
 use tsutsumi_engine::{
-    managed::{self, Data, Leftover, Managed, Wanted},
+    managed::{
+        self, Data, Leftover, Managed, Wanted,
+        hop::{Certificates, SECRET},
+    },
     resolver::{Checked, Plan},
 };
 use tsutsumi_zone::{Apex, ZONE_KEY, ZoneKey};
 
 use super::{Ctx, error::Error, memory::Memory};
-use crate::runtime::{certificates::PROBE_ZONE_KEYS, writer::Writer};
+use crate::runtime::{
+    certificates::{PROBE_ZONE_KEYS, hop::offered},
+    writer::Writer,
+};
 
 /// The keys of the ConfigMaps that a policy names.
 const HINTS: &str = "named.root";
@@ -39,7 +45,9 @@ pub(super) async fn read(ctx: &Ctx, policy: &ResolverPolicy) -> Result<Data, Err
     Ok(Data {
         hints: given(ctx, roots.hints_config_map.as_deref(), HINTS).await?,
         anchors: given(ctx, roots.anchors_config_map.as_deref(), ANCHORS).await?,
-        probe_zone: probe_zone(ctx).await?,
+        probe_zones: probe_zones(ctx).await?,
+        certificates: certificates(ctx, recursion.hop).await?,
+        silent: Vec::new(),
     })
 }
 
@@ -203,11 +211,30 @@ async fn given(ctx: &Ctx, map: Option<&str>, key: &str) -> Result<Option<Result<
     }))
 }
 
-/// The DS record of our probe zone, where that runs and has its key.
-async fn probe_zone(ctx: &Ctx) -> Result<Option<String>, Error> {
-    let Some(zone) = &ctx.scope.probe_zone else {
+/// What was issued for the hop over TLS, where the policy wants that and the chart makes the Secret.
+async fn certificates(ctx: &Ctx, hop: Option<Hop>) -> Result<Option<Certificates>, Error> {
+    if hop != Some(Hop::Tls) || ctx.audit_only {
         return Ok(None);
-    };
+    }
+    let secret = own::<Secret>(ctx)
+        .get_opt(SECRET)
+        .await
+        .map_err(|source| Error::Load {
+            source: source.into(),
+        })?;
+    let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+    Ok(offered(
+        &data.into_iter().map(|(key, value)| (key, value.0)).collect(),
+    ))
+}
+
+/// The DS records of the probe zones, where there are any and their key is made. Both have the same.
+async fn probe_zones(ctx: &Ctx) -> Result<Vec<String>, Error> {
+    let outside = ctx.scope.outside_zone.as_ref().map(|outside| &outside.name);
+    let zones: Vec<_> = ctx.scope.probe_zone.iter().chain(outside).collect();
+    if zones.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys = own::<Secret>(ctx)
         .get_opt(PROBE_ZONE_KEYS)
         .await
@@ -217,8 +244,12 @@ async fn probe_zone(ctx: &Ctx) -> Result<Option<String>, Error> {
     let key = keys.and_then(|keys| keys.data?.remove(ZONE_KEY));
     let Some(key) = key.and_then(|key| ZoneKey::read(&key.0).ok()) else {
         // The controller itself makes it, and then the next round of probes brings it here.
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let apex = zone.as_str().parse::<Apex>().ok();
-    Ok(apex.and_then(|apex| tsutsumi_zone::ds(&apex, &key).ok()))
+    let apexes = zones
+        .into_iter()
+        .filter_map(|zone| Apex::try_from(zone.clone()).ok());
+    Ok(apexes
+        .filter_map(|apex| tsutsumi_zone::ds(&apex, &key).ok())
+        .collect())
 }

@@ -15,7 +15,13 @@ use tsutsumi_engine::{
     resolver::Record,
 };
 
-use super::error::Error;
+use super::{
+    closing,
+    error::Error,
+    switch::{Asking, Held},
+    upstreams::Look,
+    watch::Seen,
+};
 
 /// What is kept of one policy.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +44,18 @@ pub(crate) struct Memory {
     pub(crate) unbound_swept: Option<String>,
     /// Our last write of a text.
     pub(crate) own_write: Option<OwnWrite>,
+    /// The last look at the user's resolvers.
+    pub(crate) upstreams: Option<Look>,
+    /// The change of ours that was in force when the one under way began.
+    pub(crate) stood: Option<Rollout>,
+    /// What cluster DNS was asked for, once it was watched.
+    pub(crate) seen: Option<Seen>,
+    /// The comparison of both paths that is under way.
+    pub(crate) asking: Option<Asking>,
+    /// What the last one found worse.
+    pub(crate) held: Option<Held>,
+    /// What was closed lately.
+    pub(crate) closed: closing::Past,
 }
 
 /// A ConfigMap as we wrote it. A watch may be late, and the text from before our write must not look like one that

@@ -7,12 +7,14 @@
 mod apply;
 mod ask;
 mod canary;
+mod closing;
 mod compare;
 mod error;
 mod finalizer;
 mod judge;
 mod keep;
 mod last_look;
+mod limits;
 mod managed;
 mod memory;
 mod observe;
@@ -22,9 +24,12 @@ mod publish;
 mod refusals;
 mod request;
 mod routes;
+mod switch;
 mod tell;
+mod upstreams;
 mod vantage;
 mod verify;
+mod watch;
 mod zone;
 
 use std::{
@@ -53,6 +58,7 @@ use tsutsumi_engine::{
     cluster::{Cluster, Concern},
     managed::decide,
     resolver::{Checked, Planned, check, plan, rollout::Circumstances},
+    switch::Asked,
 };
 use tsutsumi_model::DomainName;
 
@@ -61,6 +67,7 @@ use self::{
     error::Error,
     memory::{Memories, Memory},
     observe::{Caches, Scope},
+    switch::Gate,
     vantage::Vantages,
     verify::Verifier,
     zone::Zone,
@@ -109,7 +116,14 @@ pub(crate) async fn run(run: RunContext) {
             .map(|map| (map.namespace.clone(), map.name.clone()))
             .collect(),
         probe_zone: run.args.probe_zone.clone(),
-        managed: run.args.managed_resolver(),
+        outside_zone: run.args.outside_zone.as_ref().map(|outside| outside.zone.clone()),
+        managed: run.args.managed_resolver.offer(),
+        // Where nothing may be written, nothing is closed.
+        closable: if run.args.audit_only {
+            Vec::new()
+        } else {
+            run.args.close_namespaces.clone()
+        },
     };
     let vantages = Vantages::new(
         &scope.own_namespace,
@@ -119,6 +133,7 @@ pub(crate) async fn run(run: RunContext) {
     );
     let zone = Zone::new(
         scope.probe_zone.clone(),
+        run.args.outside_zone.clone(),
         &scope.own_namespace,
         run.tls,
         run.mark_keys,
@@ -253,12 +268,26 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     let others = others(ctx, &name);
     let others: Vec<_> = others.iter().map(AsRef::as_ref).collect();
 
-    let data = managed::read(ctx, &policy).await?;
+    let mut data = managed::read(ctx, &policy).await?;
     let mut checked = check(&policy, &others, &cluster);
+    data.silent = upstreams::silent(ctx, &checked, &cluster, &mut memory.upstreams).await;
     checked.managed = decide(&checked, &cluster, &data, managed::now());
+    let watching = within("watch", async {
+        Ok(Box::pin(watch::hold(ctx, &mut checked, &cluster, &mut memory)).await)
+    })
+    .await?;
+    let gate = Gate::of(&checked, &mut memory.held);
+    if let Gate::Closed(_, why, _) = &gate {
+        checked.managed = std::mem::take(&mut checked.managed).held_back(why.clone());
+    }
+    let names = switch::asked(&checked, &cluster, &ctx.cluster_domain, &watch::seen(&memory));
     ctx.caches.watch_for(&name, Concern::of(&checked, &cluster));
     cluster.let_go();
     let mut planned = plan(&checked, &memory.record);
+    if let Gate::Closed(_, why, lines) | Gate::Again(why, lines) = &gate {
+        planned.missing.get_or_insert_with(|| why.clone());
+        planned.warnings.extend_from_slice(lines);
+    }
     if ctx.audit_only && checked.writes() {
         planned = planned.held_back();
     }
@@ -268,10 +297,28 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     }
     let next = within(
         "apply",
-        Box::pin(take_step(ctx, writer, &checked, &planned, &cluster, &mut memory)),
+        Box::pin(take_step(
+            ctx,
+            writer,
+            &checked,
+            &planned,
+            (&cluster, &names),
+            &mut memory,
+        )),
     )
     .await?;
-    let request = request::request(ctx, &checked, memory.rollout.as_ref());
+    if let (Gate::Open, Some(held)) = (&gate, &memory.held) {
+        // It was found just now.
+        held.tell(&mut planned);
+    }
+    within(
+        "close",
+        Box::pin(closing::keep(ctx, writer, &checked, &cluster, &mut memory)),
+    )
+    .await?;
+    // What is only compared again changes nothing, and results go on to count.
+    let stood = memory.stood.as_ref().filter(|_| matches!(gate, Gate::Again(..)));
+    let request = request::request(ctx, &checked, stood.or(memory.rollout.as_ref()));
     let verified = ctx.verifier.newest(request.as_ref());
     let expiry = verified
         .as_ref()
@@ -295,8 +342,10 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     );
     ctx.memories.keep(&name, memory);
     Ok(match next {
-        Next::Change => match expiry {
-            // Results that nobody renews must not stand as if they counted.
+        // Nothing in the cluster tells that one answers again.
+        Next::Change if !data.silent.is_empty() => Action::requeue(upstreams::AGAIN),
+        // Results that nobody renews must not stand as if they counted.
+        Next::Change => match expiry.into_iter().chain(gate.wait()).chain(watching).min() {
             Some(left) => Action::requeue(left),
             None => Action::await_change(),
         },
@@ -311,7 +360,7 @@ async fn take_step(
     writer: &Writer,
     checked: &Checked<'_>,
     planned: &Planned,
-    cluster: &Cluster,
+    (cluster, names): (&Cluster, &Asked),
     memory: &mut Memory,
 ) -> Result<Next, Error> {
     let (Ok(target), true) = (&checked.target, checked.writes()) else {
@@ -330,13 +379,15 @@ async fn take_step(
         checked,
         target,
         cluster,
+        names,
         at,
     };
-    if !ctx.audit_only {
+    let ours = !ctx.audit_only && !checked.only_untaps();
+    if ours {
         managed::keep(ctx, writer, checked, memory).await?;
     }
     let next = apply::apply(&scene, &planned.plan, memory).await?;
-    if !ctx.audit_only {
+    if ours {
         managed::leave(ctx, writer, checked, &planned.plan, memory).await?;
     }
     Ok(next)

@@ -9,11 +9,15 @@ use futures::future;
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment},
     core::v1::{ConfigMap, Node},
+    networking::v1::NetworkPolicy,
 };
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tsutsumi_engine::{
-    cluster::{self, Cluster, Concern, Index, Installed, Interest, Pod, Pods, Services, Slices, Whole},
+    cluster::{
+        self, Cluster, Concern, Index, Installed, Interest, Limit, OutsideZone, Pod, Pods, Services, Slices,
+        Whole,
+    },
     exposure::DynamicRoute,
     managed::Offer,
     ranges::Pool,
@@ -23,6 +27,7 @@ use tsutsumi_model::DomainName;
 
 use super::{
     keep::{Kept, Watches},
+    limits,
     optional::Optional,
     pools, routes,
 };
@@ -38,8 +43,12 @@ pub(crate) struct Scope {
     pub(crate) config_maps: Vec<(String, String)>,
     /// The zone that our probe zone serves, where it runs.
     pub(crate) probe_zone: Option<DomainName>,
+    /// The probe zone outside, where somebody runs one.
+    pub(crate) outside_zone: Option<OutsideZone>,
     /// How managed resolvers run, where our roles let us run any.
     pub(crate) managed: Option<Offer>,
+    /// Namespaces in which a `NetworkPolicy` of ours may be written.
+    pub(crate) closable: Vec<String>,
 }
 
 /// The caches.
@@ -55,6 +64,8 @@ pub(crate) struct Caches {
     own: Option<Kept<Whole<Deployment>>>,
     routes: Optional<DynamicRoute>,
     pools: Optional<Arc<Pool>>,
+    network_policies: Vec<Kept<Whole<NetworkPolicy>>>,
+    limits: Optional<Arc<Limit>>,
     installed: Installed,
     interest: Arc<RwLock<Interest>>,
     trigger: mpsc::Sender<()>,
@@ -104,10 +115,25 @@ impl Caches {
             }),
             routes: routes::start(client, trigger).await,
             pools: pools::start(client, trigger).await,
+            network_policies: scope
+                .closable
+                .iter()
+                .map(|ns| {
+                    let api = Api::namespaced(client.clone(), ns);
+                    watches.keep(api, None, cluster::prune_network_policy)
+                })
+                .collect(),
+            limits: if scope.closable.is_empty() {
+                Optional::default()
+            } else {
+                limits::start(client, trigger).await
+            },
             installed: Installed {
                 namespace: scope.own_namespace.clone(),
                 probe_zone: scope.probe_zone.clone(),
+                outside_zone: scope.outside_zone.clone(),
                 managed: scope.managed.clone(),
+                closable: scope.closable.clone(),
             },
             interest,
             trigger: trigger.clone(),
@@ -126,6 +152,8 @@ impl Caches {
         future::join_all(self.own.iter().map(Kept::synced)).await;
         self.routes.synced().await;
         self.pools.synced().await;
+        future::join_all(self.network_policies.iter().map(Kept::synced)).await;
+        self.limits.synced().await;
     }
 
     /// Everything that is known now.
@@ -143,6 +171,8 @@ impl Caches {
             own: self.own.iter().flat_map(|kept| kept.state().all()).collect(),
             routes: self.routes.state(),
             pools: self.pools.state(),
+            network_policies: all(&self.network_policies),
+            other_limits: self.limits.whole(),
             installed: self.installed.clone(),
         }
     }
@@ -218,7 +248,9 @@ mod tests {
             target_namespaces: vec!["kube-system".to_owned()],
             config_maps: vec![("kube-system".to_owned(), "coredns".to_owned())],
             probe_zone: None,
+            outside_zone: None,
             managed: None,
+            closable: Vec::new(),
         };
         let (trigger, mut triggered) = mpsc::channel(16);
         let caches = Caches::start(&client, &scope, &trigger).await;

@@ -6,7 +6,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures::StreamExt;
@@ -26,11 +29,18 @@ type Key = (Option<String>, String);
 
 /// What is kept of all objects of such kinds.
 #[derive(Clone)]
-pub(super) struct Optional<T>(Vec<Kept<T>>);
+pub(super) struct Optional<T> {
+    kinds: Vec<Kept<T>>,
+    /// Whether it could not be told if the cluster has a kind.
+    unknown: bool,
+}
 
 impl<T> Default for Optional<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self {
+            kinds: Vec::new(),
+            unknown: false,
+        }
     }
 }
 
@@ -48,18 +58,20 @@ impl<T: Clone + PartialEq + Send + 'static> Optional<T> {
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(group, kind, error = %Chain(&error), "cannot tell whether the cluster has this kind");
+                self.unknown = true;
                 return;
             }
         };
         let (first, synced) = watch::channel(false);
         let objects = Arc::new(Mutex::default());
+        let hidden = Arc::new(AtomicBool::new(false));
         let mut keeper = Keeper {
             kind: kind.to_owned(),
             read,
             objects: Arc::clone(&objects),
             listed: BTreeMap::new(),
             first,
-            told: false,
+            told: Arc::clone(&hidden),
         };
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let events = watcher(api, watcher::Config::default().page_size(100)).default_backoff();
@@ -71,12 +83,16 @@ impl<T: Clone + PartialEq + Send + 'static> Optional<T> {
             }
             std::future::ready(())
         }));
-        self.0.push(Kept { objects, synced });
+        self.kinds.push(Kept {
+            objects,
+            synced,
+            hidden,
+        });
     }
 
     /// Waits until every kind was listed once, or was seen to be out of reach.
     pub(super) async fn synced(&self) {
-        for kept in &self.0 {
+        for kept in &self.kinds {
             let _ = kept.synced.clone().wait_for(|synced| *synced).await;
         }
     }
@@ -84,7 +100,13 @@ impl<T: Clone + PartialEq + Send + 'static> Optional<T> {
     /// What is kept now.
     pub(super) fn state(&self) -> Vec<T> {
         let of_kind = |kept: &Kept<T>| lock(&kept.objects).values().cloned().collect::<Vec<_>>();
-        self.0.iter().flat_map(of_kind).collect()
+        self.kinds.iter().flat_map(of_kind).collect()
+    }
+
+    /// What is kept now; none where a kind may not be read, or may be there unseen.
+    pub(super) fn whole(&self) -> Option<Vec<T>> {
+        let hidden = |kept: &Kept<T>| kept.hidden.load(Ordering::Relaxed);
+        (!self.unknown && !self.kinds.iter().any(hidden)).then(|| self.state())
     }
 }
 
@@ -93,6 +115,8 @@ impl<T: Clone + PartialEq + Send + 'static> Optional<T> {
 struct Kept<T> {
     objects: Arc<Mutex<BTreeMap<Key, T>>>,
     synced: watch::Receiver<bool>,
+    /// Whether it may not be read.
+    hidden: Arc<AtomicBool>,
 }
 
 /// Follows the watch of one kind.
@@ -104,7 +128,7 @@ struct Keeper<T, R> {
     listed: BTreeMap<Key, T>,
     first: watch::Sender<bool>,
     /// Whether it was told that the kind may not be read.
-    told: bool,
+    told: Arc<AtomicBool>,
 }
 
 impl<T: PartialEq, R: Fn(&DynamicObject) -> T> Keeper<T, R> {
@@ -124,7 +148,7 @@ impl<T: PartialEq, R: Fn(&DynamicObject) -> T> Keeper<T, R> {
                 let mut objects = lock(&self.objects);
                 let changed = *objects != listed;
                 *objects = listed;
-                self.told = false;
+                self.told.store(false, Ordering::Relaxed);
                 self.first.send_replace(true);
                 changed
             }
@@ -147,11 +171,11 @@ impl<T: PartialEq, R: Fn(&DynamicObject) -> T> Keeper<T, R> {
         let kind = self.kind.as_str();
         if !is_forbidden(error) {
             tracing::warn!(kind, error = %Chain(error), "a watch was interrupted");
-        } else if !std::mem::replace(&mut self.told, true) {
+        } else if !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 kind,
                 error = %Chain(error),
-                "the cluster has this kind and we may not read it; the chart's `discovery` gives the right"
+                "the cluster has this kind and we may not read it; the chart's `discovery` and `waysAround` give the right"
             );
         }
         if is_forbidden(error) {

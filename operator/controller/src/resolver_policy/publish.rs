@@ -41,7 +41,10 @@ pub(super) async fn publish(
         planned,
         rollout: memory.rollout.as_ref(),
         verified: round.as_ref().map(|round| &round.verified),
-        warnings: way_back(ctx, &name, planned, memory).into_iter().collect(),
+        warnings: way_back(ctx, &name, planned, memory)
+            .into_iter()
+            .chain(memory.closed.warnings())
+            .collect(),
         now: Timestamp::now(),
     };
     let said = status(&inputs);
@@ -111,6 +114,11 @@ async fn write(ctx: &Ctx, writer: &Writer, name: &str, said: &ResolverPolicyStat
     Ok(())
 }
 
+/// The name of the ConfigMap with a policy's evidence.
+pub(super) fn evidence_name(policy: &str) -> String {
+    format!("tsutsumi-evidence-{policy}")
+}
+
 /// The newest pass and failure of each control, in our own ConfigMap.
 async fn keep_evidence(
     ctx: &Ctx,
@@ -123,7 +131,7 @@ async fn keep_evidence(
         return Ok(());
     }
     let own: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &ctx.scope.own_namespace);
-    let name = format!("tsutsumi-evidence-{policy}");
+    let name = evidence_name(policy);
     let before = if let Some(kept) = memory.evidence.take() {
         kept
     } else {

@@ -103,6 +103,7 @@ mod tests {
             query_bytes: 40,
             answer_bytes: 40,
             answers: 0,
+            addresses: vec![],
             nsid: None,
             extended_errors: vec![],
         };

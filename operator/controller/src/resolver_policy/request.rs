@@ -8,14 +8,15 @@ use std::{
 
 use tsutsumi_api::resolver_policy::{Rollout, RolloutState, WorkloadKind};
 use tsutsumi_engine::{
+    around::{self, close::Closing},
     managed,
     platform::Channel,
     resolver::Checked,
-    target::Target,
-    verify::{Availability, RoundInput, RoundPod, TargetNames, asked, zones_of_keys},
+    target::{Target, version_of_image},
+    verify::{Around, Availability, RoundInput, RoundPod, TargetNames, asked, zones_of_keys},
 };
 use tsutsumi_model::{ControlId, Endpoint, Vantage};
-use tsutsumi_providers::coredns::{Probe, corefile::Corefile};
+use tsutsumi_providers::coredns::corefile::Corefile;
 
 use super::Ctx;
 
@@ -24,6 +25,8 @@ use super::Ctx;
 pub(super) struct Request {
     pub(super) policy: String,
     pub(super) input: RoundInput,
+    /// What is kept beside the evidence, by key.
+    pub(super) beside: BTreeMap<&'static str, String>,
     pub(super) interval: Duration,
     pub(super) validity: Duration,
     /// The change that is in force; results from before it do not speak of it.
@@ -52,19 +55,24 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
     } else {
         Availability::Missing("add `inside` to spec.verification.vantages".to_owned())
     };
-    let (zone, zone_server) = match &checked.probe {
-        Some(Probe::Server { server, .. }) => (Availability::Present, Some(*server)),
-        Some(Probe::Nowhere) | None => (
-            Availability::Missing(
-                "no Service leads to a probe zone: set `probeZone.enabled=true` in the chart's values"
-                    .to_owned(),
-            ),
-            None,
+    let probes = checked.probe.clone().unwrap_or_default();
+    let zone = match &probes.inside {
+        Some(_) => Availability::Present,
+        None => Availability::Missing(
+            "no Service leads to a probe zone: set `probeZone.enabled=true` in the chart's values".to_owned(),
         ),
     };
-    let kind = match target.workload.kind {
-        WorkloadKind::DaemonSet => "daemonset",
-        WorkloadKind::Deployment => "deployment",
+    let zone_outside = match &probes.outside {
+        Some(_) if spec.verification.vantages.contains(&Vantage::Outside) => Availability::Present,
+        Some(_) => Availability::Missing("add `outside` to spec.verification.vantages".to_owned()),
+        None if ctx.scope.outside_zone.is_some() => Availability::Missing(
+            "no DNS pod has an address of the family of `probeZone.outside.address` in the chart's values".to_owned(),
+        ),
+        None => Availability::Missing(
+            "nobody runs a probe zone outside: start `tsutsumi probe-zone` on a host outside and name it under \
+             `probeZone.outside` in the chart's values"
+                .to_owned(),
+        ),
     };
     let keys = target
         .corefile
@@ -93,14 +101,15 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
         policy: checked.policy.metadata.name.clone()?,
         input: RoundInput {
             asked: asked(spec),
-            target: TargetNames {
-                namespace: target.workload.namespace.clone(),
-                workload: format!("{kind}/{}", target.workload.name),
-                config_map: written_to(target),
-            },
+            target: names(target),
             pods: pods.collect(),
+            service: target
+                .service
+                .as_ref()
+                .and_then(|service| service.endpoints().into_iter().next()),
             resolvers: resolvers(ctx, checked),
             exposures: checked.reach.exposures.clone(),
+            around: around(ctx, checked),
             cluster_domain: ctx.cluster_domain.clone(),
             namespace: ctx.scope.own_namespace.clone(),
             forwarded_name: None,
@@ -108,9 +117,12 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             inside,
             outside,
             zone,
-            zone_server,
+            zone_outside,
+            zone_server: probes.inside.map(|lead| lead.server),
+            root: checked.managed.root(),
             unsupported: unsupported(&target.channel),
         },
+        beside: beside(checked),
         interval: spec.verification.interval.get(),
         validity: spec.verification.validity(),
         epoch: rollout
@@ -121,16 +133,60 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
     })
 }
 
+/// The workload, as commands name it.
+fn names(target: &Target) -> TargetNames {
+    let kind = match target.workload.kind {
+        WorkloadKind::DaemonSet => "daemonset",
+        WorkloadKind::Deployment => "deployment",
+    };
+    TargetNames {
+        namespace: target.workload.namespace.clone(),
+        workload: format!("{kind}/{}", target.workload.name),
+        config_map: written_to(target),
+    }
+}
+
+/// The `NetworkPolicies` that would close the ways around cluster DNS.
+fn beside(checked: &Checked<'_>) -> BTreeMap<&'static str, String> {
+    let Some(found) = &checked.around else {
+        return BTreeMap::new();
+    };
+    match around::text(found) {
+        Ok(text) => [(around::KEY, text)].into(),
+        Err(error) => {
+            tracing::error!(%error, "the NetworkPolicies cannot be written down");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// The ways around cluster DNS, and where a person reads how to close them.
+fn around(ctx: &Ctx, checked: &Checked<'_>) -> Option<Around> {
+    let found = checked.around.as_ref()?;
+    let policy = checked.policy.metadata.name.as_deref().unwrap_or_default();
+    Some(Around {
+        detours: found.detours.clone(),
+        exempt: found.exempt.clone(),
+        cure: (!found.policies.is_empty()).then(|| {
+            format!(
+                "kubectl -n {} get configmap {} -o jsonpath='{{.data.{}}}'",
+                ctx.scope.own_namespace,
+                super::publish::evidence_name(policy),
+                around::KEY.replace('.', "\\.")
+            )
+        }),
+        resolvers: found.resolvers.clone(),
+        not_outside: found.not_outside.clone(),
+        closings: checked.closings.iter().filter_map(Closing::told).collect(),
+    })
+}
+
 /// The pods of the policy's managed resolver.
 fn resolvers(ctx: &Ctx, checked: &Checked<'_>) -> Vec<RoundPod> {
-    let policy = checked.policy.metadata.name.as_deref();
+    let policy = checked.policy.metadata.name.as_deref().unwrap_or_default();
     let namespace = &ctx.scope.own_namespace;
     let pods = ctx.caches.pods();
-    let ours = pods.iter().filter(|pod| {
-        pod.metadata.namespace.as_ref() == Some(namespace)
-            && pod.metadata.deletion_timestamp.is_none()
-            && pod.label(managed::LABEL) == policy
-    });
+    let ours = pods.iter().filter(|pod| managed::is_of(pod, namespace, policy));
     let facts = ours.map(|pod| RoundPod {
         label: format!("{namespace}/{}", pod.metadata.name.as_deref().unwrap_or_default()),
         endpoints: pod
@@ -140,7 +196,7 @@ fn resolvers(ctx: &Ctx, checked: &Checked<'_>) -> Vec<RoundPod> {
             .collect(),
         metrics: None,
         ready: pod.ready,
-        image_version: None,
+        image_version: version_of_image(&pod.image),
     });
     // One that is coming up has no address yet.
     let mut facts: Vec<RoundPod> = facts.filter(|pod| !pod.endpoints.is_empty()).collect();
@@ -174,16 +230,25 @@ fn unsupported(channel: &Channel) -> BTreeMap<ControlId, String> {
             ControlId::Dns01,
             ControlId::Dns02,
             ControlId::Dns03,
+            ControlId::Dns04,
             ControlId::Dns09,
         ]
         .map(|control| (control, format!("{reason}; {advice}")))
         .into(),
-        Channel::Custom { .. } => [(
-            ControlId::Dns03,
-            "The platform owns the Corefile, and what that imports cannot change its `forward`: source ports are \
-             reported where they can be seen, and not enforced."
-                .to_owned(),
-        )]
+        Channel::Custom { .. } => [
+            (
+                ControlId::Dns03,
+                "source ports are reported where they can be seen, and not enforced.",
+            ),
+            (
+                ControlId::Dns04,
+                "nothing leads the pods to the probe zone outside.",
+            ),
+        ]
+        .map(|(control, so)| {
+            let why = "The platform owns the Corefile, and what that imports cannot change its `forward`";
+            (control, format!("{why}: {so}"))
+        })
         .into(),
         Channel::WholeCorefile => BTreeMap::new(),
     }

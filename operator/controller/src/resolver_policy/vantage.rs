@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use tsutsumi_engine::cluster::Pod;
-use tsutsumi_model::{Observation, Port, Probe, Vantage};
+use tsutsumi_model::{Collect, Collected, Observation, Port, Probe, Vantage};
 use tsutsumi_probes::{ProberClient, ProberError};
 
 use crate::runtime::{args::OutsideVantage, certificates::ControllerTls};
@@ -105,6 +105,32 @@ impl Vantages {
             }
         }
         Err(failed)
+    }
+
+    /// Lets every prober inside collect names, and brings what all of them have.
+    pub(crate) async fn collect(
+        &self,
+        pods: &[Arc<Pod>],
+        asked: &Collect,
+    ) -> Result<Collected, VantageError> {
+        let vantage = Vantage::Inside;
+        let addresses = self.inside(pods);
+        if addresses.is_empty() {
+            let advice = "wait for the pods of the Deployment tsutsumi-prober";
+            return Err(VantageError::Missing { vantage, advice });
+        }
+        let mut told = Vec::new();
+        for address in addresses {
+            let tls = self.tls.client_config().ok_or(VantageError::Unidentified)?;
+            let client = ProberClient::new(address, vantage, tls);
+            let one = client.collect(asked).await;
+            told.push(one.map_err(|source| VantageError::Prober {
+                vantage,
+                address,
+                source,
+            })?);
+        }
+        Ok(Collected::joined(told))
     }
 
     /// The ready pods of our prober.

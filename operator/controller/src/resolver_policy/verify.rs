@@ -168,6 +168,11 @@ impl Verifier {
             }
             (_, Availability::Missing(_)) => None,
         };
+        if let (Some(listening), Availability::Present) = (&listening, &input.zone_outside)
+            && let Err(why) = listening.outside_tells().await
+        {
+            input.zone_outside = Availability::Missing(Chain(&why).to_string());
+        }
         let nonce = format!("t{:x}", RandomState::new().hash_one(checked_at.as_nanosecond()));
         let marks = listening.as_ref().map(|listening| &listening.marks);
         let planned = match plan_round(&input, &nonce, marks) {
@@ -183,12 +188,12 @@ impl Verifier {
             (Vantage::Outside, &planned.outside[..]),
             (Vantage::Inside, &planned.inside[..]),
         ];
-        let series = planned
-            .series
-            .chunks(MAX_SERIES)
-            .map(|chunk| (Vantage::Inside, chunk));
+        let chunks = |series| <[Step]>::chunks(series, MAX_SERIES).map(|chunk| (Vantage::Inside, chunk));
         let after = [(Vantage::Inside, &planned.after[..])];
-        for (vantage, steps) in early.into_iter().chain(series).chain(after) {
+        let late = chunks(&planned.series)
+            .chain(after)
+            .chain(chunks(&planned.series_outside));
+        for (vantage, steps) in early.into_iter().chain(late) {
             match self.ask(vantage, steps).await {
                 Ok(seen) => observations.extend(seen),
                 Err(why) => match vantage {
@@ -202,6 +207,10 @@ impl Verifier {
             match listening.heard(&planned.series).await {
                 Ok(told) => heard = told,
                 Err(why) => input.zone = Availability::Missing(Chain(&why).to_string()),
+            }
+            match listening.heard_outside(&planned.series_outside).await {
+                Ok(told) => heard.extend(told),
+                Err(why) => input.zone_outside = Availability::Missing(Chain(&why).to_string()),
             }
         }
         let valid_until = checked_at + jiff::SignedDuration::try_from(request.validity).unwrap_or_default();
@@ -223,6 +232,12 @@ impl Verifier {
                 }
             }
         }
+        kept.extend(
+            request
+                .beside
+                .iter()
+                .map(|(key, text)| evidence::beside(key, text)),
+        );
         let verified = Verified {
             checked_at,
             valid_until,
@@ -255,7 +270,7 @@ fn version(observations: &[Observation]) -> Option<String> {
                 .iter()
                 .find(|sample| sample.name == MetricName::CorednsBuildInfo)
                 .and_then(|sample| sample.labels.get("version").cloned()),
-            Saw::Answer(_) | Saw::Nothing(_) | Saw::Series(_) => None,
+            Saw::Answer(_) | Saw::Nothing(_) | Saw::Root(_) | Saw::Series(_) => None,
         })
 }
 

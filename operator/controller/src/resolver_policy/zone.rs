@@ -1,4 +1,4 @@
-//! The probe zone of our installation: names for a round, and what reached it of them.
+//! The probe zones, of our installation and outside: names for a round, and what reached them of those.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,10 @@ use tsutsumi_engine::{
 use tsutsumi_model::{DomainName, Heard, Port, Vantage};
 use tsutsumi_zone::{ClientError, ZoneClient};
 
-use crate::runtime::certificates::{ControllerTls, MarkKeys};
+use crate::runtime::{
+    certificates::{ControllerTls, MarkKeys},
+    outside_zone::OutsideProbeZone,
+};
 
 use super::vantage::address_of;
 
@@ -26,6 +29,7 @@ const CONTROL: Port = Port::new(8443).expect("8443 is not 0");
 #[derive(Clone)]
 pub(crate) struct Zone {
     name: Option<DomainName>,
+    outside: Option<OutsideProbeZone>,
     own_namespace: String,
     tls: ControllerTls,
     keys: MarkKeys,
@@ -47,8 +51,10 @@ pub(crate) enum ZoneError {
     )]
     NotReady,
     /// It did not tell.
-    #[error("the probe zone at {address} could not be asked what reached it")]
+    #[error("the probe zone {place} at {address} could not be asked what reached it")]
     Client {
+        /// Where it stands.
+        place: Vantage,
         /// Its control port.
         address: SocketAddr,
         /// What failed.
@@ -56,22 +62,31 @@ pub(crate) enum ZoneError {
     },
 }
 
-/// A round that names of the zone may be part of.
+/// A round that names of the zones may be part of.
 pub(super) struct Listening {
+    inside: Ear,
+    outside: Option<Ear>,
+    pub(super) marks: Marks,
+}
+
+/// A zone that is asked what it heard.
+struct Ear {
+    place: Vantage,
     client: ZoneClient,
     address: SocketAddr,
-    pub(super) marks: Marks,
 }
 
 impl Zone {
     pub(crate) fn new(
         name: Option<DomainName>,
+        outside: Option<OutsideProbeZone>,
         own_namespace: &str,
         tls: ControllerTls,
         keys: MarkKeys,
     ) -> Self {
         Self {
             name,
+            outside,
             own_namespace: own_namespace.to_owned(),
             tls,
             keys,
@@ -88,27 +103,72 @@ impl Zone {
             .iter()
             .filter_map(|pod| address_of(pod, &self.own_namespace, "probe-zone", CONTROL));
         let address = addresses.next().ok_or(ZoneError::NotReady)?;
-        Ok(Listening {
-            client: ZoneClient::new(address, tls),
+        let ear = |place, address| Ear {
+            place,
+            client: ZoneClient::new(address, Arc::clone(&tls)),
             address,
-            marks: Marks::new(name, key, random(), now),
+        };
+        let marks = Marks::new(name, key, random(), now);
+        Ok(Listening {
+            inside: ear(Vantage::Inside, address),
+            outside: self
+                .outside
+                .as_ref()
+                .map(|zone| ear(Vantage::Outside, zone.control)),
+            marks: match &self.outside {
+                Some(outside) => marks.and_outside(outside.zone.name.clone()),
+                None => marks,
+            },
         })
     }
 }
 
 impl Listening {
-    /// What reached the zone of the series that asked for its names, by the number of the probe.
+    /// Whether the zone outside tells what it hears: else nobody is sent there.
+    pub(super) async fn outside_tells(&self) -> Result<(), ZoneError> {
+        match &self.outside {
+            Some(ear) => ear.hears(self.marks.sample(0)).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// What reached the zone inside of the series that asked for its names, by the number of the probe.
     pub(super) async fn heard(&self, series: &[Step]) -> Result<BTreeMap<u32, Heard>, ZoneError> {
+        self.heard_by(&self.inside, Aim::Ports, series).await
+    }
+
+    /// The same of the zone outside.
+    pub(super) async fn heard_outside(&self, series: &[Step]) -> Result<BTreeMap<u32, Heard>, ZoneError> {
+        match &self.outside {
+            Some(ear) => self.heard_by(ear, Aim::PortsOutside, series).await,
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    async fn heard_by(
+        &self,
+        ear: &Ear,
+        aim: Aim,
+        series: &[Step],
+    ) -> Result<BTreeMap<u32, Heard>, ZoneError> {
         let mut heard = BTreeMap::new();
-        for (_, probe) in series.iter().filter(|(purpose, _)| purpose.aim == Aim::Ports) {
-            let arrivals = self.client.arrivals(self.marks.sample(probe.id)).await;
-            let told = arrivals.map_err(|source| ZoneError::Client {
-                address: self.address,
-                source,
-            })?;
-            heard.insert(probe.id, Heard::of(Vantage::Inside, &told));
+        for (_, probe) in series.iter().filter(|(purpose, _)| purpose.aim == aim) {
+            let told = ear.hears(self.marks.sample(probe.id)).await?;
+            heard.insert(probe.id, told);
         }
         Ok(heard)
+    }
+}
+
+impl Ear {
+    async fn hears(&self, sample: u32) -> Result<Heard, ZoneError> {
+        let arrivals = self.client.arrivals(sample).await;
+        let told = arrivals.map_err(|source| ZoneError::Client {
+            place: self.place,
+            address: self.address,
+            source,
+        })?;
+        Ok(Heard::of(self.place, &told))
     }
 }
 

@@ -3,6 +3,8 @@
 //! A value becomes its type here or the process does not start; the message names the flag, the value and a right
 //! form. Peers are given as addresses, never as names: cluster DNS may be the thing that is broken.
 
+mod managed_resolver;
+
 use std::{
     collections::BTreeSet,
     fmt,
@@ -15,10 +17,13 @@ use std::{
 use axum::http::uri::PathAndQuery;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use ipnet::IpNet;
-use tsutsumi_engine::managed::Offer;
+use tsutsumi_engine::managed::hop::AUTHORITY;
 use tsutsumi_exporter::SocketPath;
 use tsutsumi_model::{DomainName, Endpoint, Port, Vantage};
 use tsutsumi_zone::Apex;
+
+use super::outside_zone::OutsideProbeZone;
+use managed_resolver::ManagedResolverArgs;
 
 /// tsutsumi enforces DNS policy and proves by live probes that it holds.
 #[derive(Debug, Parser)]
@@ -61,7 +66,7 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Watch policies and keep them true.
-    Controller(ControllerArgs),
+    Controller(Box<ControllerArgs>),
     /// Answer the controller's probes from where this process stands.
     Prober(ProberArgs),
     /// Serve the signed zone that records how resolvers ask.
@@ -106,6 +111,10 @@ pub(crate) struct ControllerArgs {
         default_value = "kube-system/coredns"
     )]
     pub(crate) config_maps: Vec<ConfigMapName>,
+    /// A namespace in which a NetworkPolicy of ours may close ways around cluster DNS; repeat for several.
+    #[arg(long = "close-namespace", env = "TSUTSUMI_CLOSE_NAMESPACES", value_name = "NAMESPACE",
+          value_delimiter = ',', value_parser = label)]
+    pub(crate) close_namespaces: Vec<String>,
     /// Treat every policy as if it said `mode: Audit`; set where the chart grants no right to write.
     #[arg(long, env = "TSUTSUMI_AUDIT_ONLY")]
     pub(crate) audit_only: bool,
@@ -124,46 +133,15 @@ pub(crate) struct ControllerArgs {
     /// The zone of the probe zone that runs beside us; absent where none does.
     #[arg(long, env = "TSUTSUMI_PROBE_ZONE")]
     pub(crate) probe_zone: Option<DomainName>,
-    /// The image of managed resolvers; absent where the chart grants no right to run any.
-    #[arg(long, env = "TSUTSUMI_MANAGED_RESOLVER_IMAGE", value_name = "IMAGE", value_parser = image)]
-    pub(crate) managed_resolver_image: Option<String>,
-    /// When that image is pulled.
-    #[arg(
-        long,
-        env = "TSUTSUMI_MANAGED_RESOLVER_PULL_POLICY",
-        default_value = "IfNotPresent"
-    )]
-    pub(crate) managed_resolver_pull_policy: PullPolicy,
-    /// The number of pods of each managed resolver, 1 to 16.
-    #[arg(long, env = "TSUTSUMI_MANAGED_RESOLVER_REPLICAS", default_value = "2", value_name = "NUMBER",
-          value_parser = clap::value_parser!(u16).range(1..=16))]
-    pub(crate) managed_resolver_replicas: u16,
+    /// A probe zone outside: its name, its address, where it answers on port 53, and its control port.
+    #[arg(long, env = "TSUTSUMI_OUTSIDE_ZONE", value_name = "NAME=ADDRESS:PORT")]
+    pub(crate) outside_zone: Option<OutsideProbeZone>,
+    /// How managed resolvers run.
+    #[command(flatten)]
+    pub(crate) managed_resolver: ManagedResolverArgs,
     /// The cluster's DNS domain.
     #[arg(long, env = "TSUTSUMI_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub(crate) cluster_domain: DomainName,
-}
-
-/// When an image is pulled, as in a Pod.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-pub(crate) enum PullPolicy {
-    /// Whenever a container starts.
-    Always,
-    /// Where the node does not have it.
-    IfNotPresent,
-    /// Never: the node has it.
-    Never,
-}
-
-impl ControllerArgs {
-    /// How managed resolvers run, where they may.
-    pub(crate) fn managed_resolver(&self) -> Option<Offer> {
-        Some(Offer {
-            image: self.managed_resolver_image.clone()?,
-            pull_policy: format!("{:?}", self.managed_resolver_pull_policy),
-            replicas: self.managed_resolver_replicas,
-        })
-    }
 }
 
 /// The arguments of `tsutsumi prober`.
@@ -183,6 +161,9 @@ pub(crate) struct ProberArgs {
     /// From where this prober sees: `inside` the cluster, or `outside` it.
     #[arg(long, env = "TSUTSUMI_VANTAGE", value_parser = vantage)]
     pub(crate) vantage: Vantage,
+    /// Where CoreDNS tells over dnstap which names it is asked, while the controller wants to know; absent: nowhere.
+    #[arg(long, env = "TSUTSUMI_NAMES_ADDRESS", value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    pub(crate) names_address: Option<SocketAddr>,
 }
 
 /// The arguments of `tsutsumi probe-zone`.
@@ -269,6 +250,16 @@ pub(crate) struct ConfigMapName {
     pub(crate) name: String,
 }
 
+impl ControllerArgs {
+    /// The namespaces of CoreDNS where the authorities for the hop to a managed resolver may be written.
+    pub(crate) fn hops(&self) -> Vec<&str> {
+        let maps = self.config_maps.iter().filter(|map| map.name == AUTHORITY);
+        maps.filter(|_| !self.audit_only)
+            .map(|map| map.namespace.as_str())
+            .collect()
+    }
+}
+
 impl FromStr for ConfigMapName {
     type Err = String;
 
@@ -328,15 +319,18 @@ impl Args {
         let Command::Controller(controller) = &self.command else {
             return None;
         };
+        let zone = controller.outside_zone.as_ref();
+        let zone = zone.and_then(|zone| zone.problem(controller.probe_zone.as_ref()));
         let mut names = BTreeSet::new();
-        let twice = controller
-            .outside_vantages
-            .iter()
-            .find(|vantage| !names.insert(&vantage.name))?;
-        Some(format!(
-            "invalid value '{twice}' for '--outside-vantage': the name `{}` is used twice; give each its own",
-            twice.name
-        ))
+        let mut vantages = controller.outside_vantages.iter();
+        let twice = vantages.find(|vantage| !names.insert(&vantage.name));
+        let twice = twice.map(|twice| {
+            format!(
+                "invalid value '{twice}' for '--outside-vantage': the name `{}` is used twice; give each its own",
+                twice.name
+            )
+        });
+        zone.or(twice)
     }
 }
 
@@ -361,15 +355,6 @@ fn object_name(text: &str) -> Result<String, String> {
         format!(
             "`{text}` must be at most 253 lower-case letters, digits, hyphens and dots, for example `tsutsumi-0`"
         )
-    })
-}
-
-/// A reference of a container image.
-fn image(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-    let fits = (1..=512).contains(&text.len()) && text.bytes().all(fits);
-    fits.then(|| text.to_owned()).ok_or_else(|| {
-        "write an image as a Pod does, for example `registry.example/unbound:1.26.2`".to_owned()
     })
 }
 

@@ -11,7 +11,7 @@ fn controller(extra: &[&str]) -> Result<ControllerArgs, String> {
     ];
     let args = Args::try_parse_from(fixed.iter().chain(extra)).map_err(|problem| problem.to_string())?;
     match (args.problem(), args.command) {
-        (None, Command::Controller(controller)) => Ok(controller),
+        (None, Command::Controller(controller)) => Ok(*controller),
         (problem, _) => Err(problem.unwrap_or_default()),
     }
 }

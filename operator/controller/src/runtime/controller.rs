@@ -124,6 +124,7 @@ pub(crate) async fn run(args: ControllerArgs, level: LevelHandle) -> Result<(), 
     let (certificates, tls, mark_keys) = Certificates::new(
         client.clone(),
         &args.namespace,
+        &args.hops(),
         leadership.clone(),
         metrics.clone(),
     );

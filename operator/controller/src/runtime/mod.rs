@@ -14,6 +14,7 @@ pub(crate) mod healthcheck;
 pub(crate) mod lease;
 pub(crate) mod logging;
 pub(crate) mod metrics;
+pub(crate) mod outside_zone;
 pub(crate) mod probe_zone;
 pub(crate) mod prober;
 pub(crate) mod release;

@@ -35,6 +35,10 @@ pub(crate) async fn run(args: ProberArgs) -> Result<(), ProberError> {
         credentials: Credentials::server(args.tls_dir),
         vantage: args.vantage,
         egress: Arc::new(Egress::new(Rules::default())),
+        names: match args.names_address {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        },
     };
     tracing::info!(address = %args.listen, vantage = %args.vantage, "the prober listens");
     serve(prober, async move { shutdown.requested().await }).await;

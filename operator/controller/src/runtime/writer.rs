@@ -159,6 +159,26 @@ impl Writer {
         .await
     }
 
+    /// Server-side apply of an object among others': a field that is somebody else's is a [`WriteError::Conflict`]. The
+    /// manager is another than for what is ours outright.
+    pub(crate) async fn apply_shared<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        manager: &str,
+        body: &impl Body,
+    ) -> Result<K, WriteError>
+    where
+        K: Kind,
+    {
+        let params = PatchParams::apply(manager);
+        self.commit(
+            operation::<K>("apply", name),
+            api.patch(name, &params, &Patch::Apply(body)),
+        )
+        .await
+    }
+
     /// Server-side apply of the status; the body carries `apiVersion`, `kind` and `status`.
     pub(crate) async fn apply_status<K>(
         &self,
@@ -308,6 +328,17 @@ impl WriteError {
             Self::Conflict { operation, source }
         } else {
             Self::Api { operation, source }
+        }
+    }
+
+    /// Whether the API server said no, rather than nothing or that it has trouble of its own.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Conflict { .. } => true,
+            Self::Api { source, .. } => {
+                matches!(source.as_ref(), kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+            }
+            Self::Deadline { .. } | Self::LeaseLost { .. } => false,
         }
     }
 

@@ -17,22 +17,31 @@ const USED_SHARE: u64 = 20;
 /// Fewest questions to upstreams between the two readings that prove anything.
 const FEWEST: u64 = 16;
 
-/// Judges one pod, and returns how many of its questions to upstreams left from a fresh socket.
+/// How many questions of a pod went to upstreams between the two readings.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counted {
+    /// Over UDP, each from a fresh socket.
+    pub(super) fresh: u64,
+    /// Over TCP or TLS.
+    pub(super) connected: u64,
+}
+
+/// Judges one pod, and returns how it asked its upstreams.
 pub(super) fn judge(
     ledger: &mut Ledger<'_>,
     dossier: &Dossier,
     joined: &[Joined<'_>],
     pod: &PodFacts,
-) -> u64 {
+) -> Counted {
     let place = Place::Pod(pod.label.clone());
     series_were_made(ledger, joined, &place);
     let before = reading(ledger, joined, &place, Aim::Metrics);
     let after = reading(ledger, joined, &place, Aim::MetricsAfter);
     let (Some((_, before)), Some((index, after))) = (before, after) else {
-        return 0;
+        return Counted::default();
     };
     let mut fresh = 0;
-    let mut encrypted = 0;
+    let mut connected = 0;
     for (way, now) in &after {
         let then = before.get(way).copied().unwrap_or_default();
         let (Some(used), Some(new)) = (now.used.checked_sub(then.used), now.new.checked_sub(then.new)) else {
@@ -41,10 +50,10 @@ pub(super) fn judge(
                 "It was started again; the next round asks again.".to_owned(),
                 Some(index),
             );
-            return 0;
+            return Counted::default();
         };
         if way.proto != "udp" {
-            encrypted += used + new;
+            connected += used + new;
             continue;
         }
         if used > (used + new) / USED_SHARE {
@@ -60,7 +69,7 @@ pub(super) fn judge(
             fresh += new;
         }
     }
-    match (fresh, encrypted) {
+    match (fresh, connected) {
         (FEWEST.., _) => ledger.good(index),
         (_, FEWEST..) => {
             ledger.good(index);
@@ -74,7 +83,7 @@ pub(super) fn judge(
             Some(index),
         ),
     }
-    fresh
+    Counted { fresh, connected }
 }
 
 /// Towards which address, and over what, as the labels say it.
@@ -105,7 +114,9 @@ fn series_were_made(ledger: &mut Ledger<'_>, joined: &[Joined<'_>], place: &Plac
             match &observation.saw {
                 Saw::Series(_) => {}
                 Saw::Nothing(failure) => ledger.silent(step, *index, *failure),
-                Saw::Answer(_) | Saw::Metrics(_) => ledger.silent(step, *index, Failure::Malformed),
+                Saw::Answer(_) | Saw::Metrics(_) | Saw::Root(_) => {
+                    ledger.silent(step, *index, Failure::Malformed);
+                }
             }
         }
     }
@@ -131,7 +142,7 @@ fn reading<'a>(
             ledger.silent(step, *index, *failure);
             None
         }
-        Saw::Answer(_) | Saw::Series(_) => {
+        Saw::Answer(_) | Saw::Root(_) | Saw::Series(_) => {
             ledger.silent(step, *index, Failure::Malformed);
             None
         }

@@ -168,6 +168,8 @@ fn an_encrypted_upstream_has_no_port_to_guess() {
     let verdict = judge(&dossier).verdict;
     assert_eq!(verdict.state, Pass, "{verdict:?}");
     assert!(verdict.message.contains("over TCP or TLS"), "{}", verdict.message);
+    let observed = "64 questions to upstreams over TCP or TLS; none to them over UDP";
+    assert!(verdict.observed.contains(observed), "{}", verdict.observed);
 }
 
 #[test]
@@ -211,4 +213,16 @@ fn a_series_that_was_not_asked_is_told() {
     assert_says(&dossier, Indeterminate, "the time for the round ran out");
     see(&mut dossier, Aim::Upstreams, Some(&second()), &tally(0, 32));
     assert_says(&dossier, Pass, "");
+}
+
+#[test]
+fn a_resolver_behind_the_pod_is_told_what_is_its_own() {
+    let mut dossier = hearing(vec![5353; 256]);
+    for asker in dossier.heard.values_mut().flat_map(|heard| &mut heard.askers) {
+        asker.address = "192.0.2.53".parse().unwrap();
+    }
+    let verdict = judge(&dossier).verdict;
+    assert_eq!(verdict.state, Fail);
+    assert!(verdict.message.contains("query-source"), "{}", verdict.message);
+    assert!(!verdict.message.contains("expire 0s"), "{}", verdict.message);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tsutsumi_controls::randomness::{Ids, Inconclusive, Limits, Sample, Spread, furthest};
+use tsutsumi_controls::randomness::{Ids, Inconclusive, Limits, Passage, Sample, Spread, compare, furthest};
 
 use crate::sources::{Mix, SOURCES, Source, What, even_ids, linux};
 
@@ -66,12 +66,23 @@ pub(crate) fn count_whole(n: usize, trials: usize) -> Count {
         ..Count::default()
     };
     for _ in 0..trials {
-        let inside = judge(What::Ports, &linux(&mut mix, n));
-        let outside = judge(What::Ports, &linux(&mut mix, n));
+        let (before, behind) = (linux(&mut mix, n), linux(&mut mix, n));
+        let inside = judge(What::Ports, &before);
+        let outside = judge(What::Ports, &behind);
         let ids = judge(What::Ids, &even_ids(&mut mix, n));
-        count.accused += usize::from([inside, outside, ids].iter().any(|(flaws, _)| !flaws.is_empty()));
+        let flawed = [inside, outside, ids].iter().any(|(flaws, _)| !flaws.is_empty());
+        count.accused += usize::from(flawed || undone(&before, &behind));
     }
     count
+}
+
+/// Whether the NAT is said to undo the randomisation.
+fn undone(before: &[u16], behind: &[u16]) -> bool {
+    let numbers = |ports| Sample::new(ports, 0).map(|sample| sample.randomness());
+    match (numbers(before), numbers(behind)) {
+        (Ok(before), Ok(behind)) => compare(&before, &behind) == Passage::Undone,
+        _ => true,
+    }
 }
 
 /// The flaws by name, and whether the ports are as good as can be.

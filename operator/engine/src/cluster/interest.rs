@@ -24,6 +24,8 @@ pub struct Concern {
     pub dns: BTreeSet<IpAddr>,
     /// The Services in front of these addresses, whether or not they are there.
     pub services: BTreeSet<Key>,
+    /// Whether it matters which pods get DNS past cluster DNS.
+    pub bypasses: bool,
 }
 
 impl Concern {
@@ -37,6 +39,7 @@ impl Concern {
             served: checked.allow.as_ref().map(|allow| allow.nets.clone()),
             services: services.collect(),
             dns,
+            bypasses: checked.around.is_some(),
         }
     }
 }
@@ -74,6 +77,11 @@ impl Interest {
     pub(super) fn is_outside(&self, address: IpAddr) -> bool {
         let mut served = self.policies.values().filter_map(|each| each.served.as_ref());
         served.any(|nets| !nets.iter().any(|net| net.contains(&address)))
+    }
+
+    /// Whether a policy asks which pods get DNS past cluster DNS.
+    pub(super) fn has_bypasses(&self) -> bool {
+        self.policies.values().any(|each| each.bypasses)
     }
 
     /// Whether a DNS pod has the address.

@@ -5,9 +5,11 @@
 //! Of the kinds of which there are many only what facts are made from is read at all, and an [`Index`] keeps it so that
 //! a look at what matters costs no more in a large cluster than in a small one.
 
+mod bypass;
 mod interest;
 mod meta;
 mod pod;
+mod probes;
 mod prune;
 mod service;
 mod slice;
@@ -21,26 +23,28 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment},
         core::v1::{ConfigMap, Node},
+        networking::v1::NetworkPolicy,
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
-use tsutsumi_model::{DomainName, Endpoint, Port};
-use tsutsumi_providers::coredns::Probe;
+use tsutsumi_model::DomainName;
 
 use crate::{exposure::DynamicRoute, managed::Offer, ranges::Pool};
 
+pub use bypass::Bypasser;
+pub(crate) use bypass::workload;
 pub use interest::{Concern, Interest};
 pub use meta::Key;
 pub use pod::{Elsewhere, Pod, Pods};
-pub use prune::{prune_config_map, prune_daemon_set, prune_deployment, prune_node, prune_own_deployment};
+pub use probes::{OutsideZone, Probes};
+pub use prune::{
+    prune_config_map, prune_daemon_set, prune_deployment, prune_network_policy, prune_node,
+    prune_own_deployment,
+};
 pub use service::{Service, Services};
 pub use slice::{Slice, Slices};
 pub use whole::Whole;
-
-/// The Service in front of our probe zone.
-const PROBE_ZONE: &str = "tsutsumi-probe-zone";
-const DNS: Port = Port::new(53).expect("53 is not 0");
 
 /// What a watch keeps of the objects of one kind.
 pub trait Index: Clone + Default + Send + Sync + 'static {
@@ -87,19 +91,36 @@ pub struct Cluster {
     pub pools: Vec<Arc<Pool>>,
     /// Deployments of our own namespace, where managed resolvers may run.
     pub own: Vec<Arc<Deployment>>,
+    /// `NetworkPolicies` of the namespaces that may be closed.
+    pub network_policies: Vec<Arc<NetworkPolicy>>,
+    /// What limits the traffic of pods beside `NetworkPolicies`; none where that cannot be seen.
+    pub other_limits: Option<Vec<Arc<Limit>>>,
     /// Our own installation.
     pub installed: Installed,
 }
 
+/// An object of the network plugin's that limits the traffic of pods.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Limit {
+    /// Its namespace; none where it holds for every namespace.
+    pub namespace: Option<String>,
+    /// Kind and name.
+    pub object: String,
+}
+
 /// What the chart told us of our own installation.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Installed {
     /// Our own namespace.
     pub namespace: String,
     /// The zone that our probe zone serves, where it runs.
     pub probe_zone: Option<DomainName>,
+    /// The probe zone outside, where somebody runs one.
+    pub outside_zone: Option<OutsideZone>,
     /// How managed resolvers run, where they may.
     pub managed: Option<Offer>,
+    /// Namespaces in which a `NetworkPolicy` of ours may be written.
+    pub closable: Vec<String>,
 }
 
 impl Cluster {
@@ -125,19 +146,6 @@ impl Cluster {
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
         self.pods.iter().find(|pod| pod.is(namespace, name))
-    }
-
-    /// Where the names of the probe zone should lead; none where that is not known at present.
-    #[must_use]
-    pub fn probe(&self, families: impl Fn(IpAddr) -> bool) -> Option<Probe> {
-        let Some(zone) = self.installed.probe_zone.clone() else {
-            return Some(Probe::Nowhere);
-        };
-        let key = Key::new(&self.installed.namespace, PROBE_ZONE);
-        let addresses = &self.services.get(&key)?.cluster_ips;
-        let address = addresses.iter().copied().find(|address| families(*address))?;
-        let server = Endpoint { address, port: DNS };
-        Some(Probe::Server { zone, server })
     }
 
     /// Lets go of what only a check looks at: while it is held, a watch has to copy what it changes.

@@ -16,15 +16,22 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::Deserialize;
+use tsutsumi_model::Bypass;
 
 use super::{
     Index, Interest, Key,
+    bypass::{self, Bypasser, Bypassing, DnsConfig, workload},
     meta::{lean, or_empty, watched_as},
 };
+use crate::managed::hop;
 
 /// A pod, as far as facts are made from it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(from = "Raw")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all of them may be true at once"
+)]
 pub struct Pod {
     /// Name, UID, labels, owners, and when it came and goes.
     pub metadata: ObjectMeta,
@@ -32,8 +39,14 @@ pub struct Pod {
     pub node: String,
     /// Whether it uses its node's network.
     pub host_network: bool,
+    /// Whether it mounts the authorities for the hop to a managed resolver, where a Corefile looks for them.
+    pub has_authority: bool,
+    /// The image of its first container.
+    pub image: String,
     /// The ports that it opens on its node.
     pub host_ports: Vec<ContainerPort>,
+    /// How it gets DNS past cluster DNS, if it does. Whom it names may still be cluster DNS itself.
+    pub bypass: Option<Bypass>,
     /// Its addresses, the first of them first.
     pub addresses: Vec<IpAddr>,
     /// Whether it has finished, and holds its addresses no longer.
@@ -70,9 +83,10 @@ pub struct Pods {
     elsewhere: Arc<Elsewhere>,
 }
 
-/// Addresses of the pods that are not near.
+/// Addresses of the pods that are not near, and which of them get DNS past cluster DNS.
 #[derive(Clone, Debug, Default)]
 pub struct Elsewhere {
+    bypassing: Bypassing,
     by_pod: BTreeMap<Key, Arc<[IpAddr]>>,
     by_address: BTreeSet<(IpAddr, Key)>,
 }
@@ -100,6 +114,11 @@ impl Elsewhere {
                 .take_while(move |(address, _)| *address <= last)
                 .map(|(address, key)| (key, *address))
         })
+    }
+
+    /// The pods that get DNS past cluster DNS, by name.
+    pub fn bypassing(&self) -> impl Iterator<Item = (&Key, &Bypasser)> {
+        self.bypassing.iter()
     }
 
     /// Sets the addresses of a pod; says which it had.
@@ -135,19 +154,30 @@ impl Index for Pods {
             return true;
         }
         let held: &[IpAddr] = if pod.finished { &[] } else { &pod.addresses };
+        let bypass = pod.bypass.take().filter(|_| !pod.finished).map(|how| Bypasser {
+            workload: workload(&pod.metadata).into(),
+            how,
+            labels: pod.metadata.labels.clone().unwrap_or_default(),
+        });
+        let news = !self.elsewhere.bypassing.is(&key, bypass.as_ref());
+        if news {
+            Arc::make_mut(&mut self.elsewhere).bypassing.put(&key, bypass);
+        }
+        let matters = news && interest.has_bypasses();
         if self
             .elsewhere
             .by_pod
             .get(&key)
             .is_some_and(|before| **before == *held)
         {
-            return false;
+            return matters;
         }
         let before = Arc::make_mut(&mut self.elsewhere).put(&key, held);
         before
             .iter()
             .chain(held)
             .any(|address| interest.is_outside(*address))
+            || matters
     }
 
     fn remove(&mut self, pod: &Pod, interest: &Interest) -> bool {
@@ -155,8 +185,11 @@ impl Index for Pods {
         if self.near.remove(&key).is_some() {
             return true;
         }
-        let before = Arc::make_mut(&mut self.elsewhere).remove(&key);
-        before.iter().any(|address| interest.is_outside(*address))
+        let elsewhere = Arc::make_mut(&mut self.elsewhere);
+        let bypassed = !elsewhere.bypassing.is(&key, None);
+        elsewhere.bypassing.put(&key, None);
+        let before = elsewhere.remove(&key);
+        bypassed && interest.has_bypasses() || before.iter().any(|address| interest.is_outside(*address))
     }
 
     fn len(&self) -> usize {
@@ -226,15 +259,71 @@ struct Spec {
     #[serde(deserialize_with = "or_empty")]
     containers: Vec<Container>,
     #[serde(deserialize_with = "or_empty")]
+    dns_config: DnsConfig,
+    #[serde(deserialize_with = "or_empty")]
+    dns_policy: String,
+    #[serde(deserialize_with = "or_empty")]
     host_network: bool,
     #[serde(deserialize_with = "or_empty")]
     node_name: String,
+    #[serde(deserialize_with = "or_empty")]
+    volumes: Vec<Volume>,
+}
+
+impl Spec {
+    /// Whether a container has the whole ConfigMap with the authorities at its place.
+    fn has_authority(&self) -> bool {
+        let held = self
+            .volumes
+            .iter()
+            .filter(|volume| volume.config_map.name == hop::AUTHORITY);
+        let mut mounts = self
+            .containers
+            .iter()
+            .flat_map(|container| &container.volume_mounts);
+        let names: Vec<&str> = held.map(|volume| volume.name.as_str()).collect();
+        mounts.any(|mount| {
+            let there = mount.mount_path.trim_end_matches('/') == hop::FOLDER && mount.sub_path.is_empty();
+            there && names.contains(&mount.name.as_str())
+        })
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    #[serde(deserialize_with = "or_empty")]
+    name: String,
+    #[serde(deserialize_with = "or_empty")]
+    config_map: ConfigMapVolume,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConfigMapVolume {
+    #[serde(deserialize_with = "or_empty")]
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct VolumeMount {
+    #[serde(deserialize_with = "or_empty")]
+    name: String,
+    #[serde(deserialize_with = "or_empty")]
+    mount_path: String,
+    #[serde(deserialize_with = "or_empty")]
+    sub_path: String,
 }
 
 #[derive(Deserialize)]
 struct Container {
     #[serde(default, deserialize_with = "or_empty")]
+    image: String,
+    #[serde(default, deserialize_with = "or_empty")]
     ports: Vec<ContainerPort>,
+    #[serde(default, rename = "volumeMounts", deserialize_with = "or_empty")]
+    volume_mounts: Vec<VolumeMount>,
 }
 
 #[derive(Default, Deserialize)]
@@ -351,10 +440,22 @@ impl From<Raw> for Pod {
             let more = u32::try_from(each.restart_count).unwrap_or_default();
             (restarts + more, words.or(each.state.terminated.message))
         });
+        let bypass = if super::is_node_local(&metadata) {
+            Some(Bypass::AnswersOnNode)
+        } else {
+            bypass::of(&spec.dns_policy, &spec.dns_config, spec.host_network)
+        };
         Self {
+            has_authority: spec.has_authority(),
             metadata,
+            bypass,
             node: spec.node_name,
             host_network: spec.host_network,
+            image: spec
+                .containers
+                .first()
+                .map(|first| first.image.clone())
+                .unwrap_or_default(),
             host_ports: spec
                 .containers
                 .into_iter()

@@ -11,6 +11,7 @@ use k8s_openapi::{
         core::v1::{
             ConfigMap, Container, Node, NodeSpec, NodeStatus, NodeSystemInfo, PodSpec, PodTemplateSpec,
         },
+        networking::v1::NetworkPolicy,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -100,12 +101,14 @@ pub fn prune_daemon_set(set: &mut DaemonSet) {
     set.status = None;
 }
 
-/// Keeps the content where it may be a Corefile, a range or a map of an ingress controller, and of others the keys.
+/// Keeps the content where it may be a Corefile, a range, a map of an ingress controller or our own authorities, and of
+/// others the keys.
 pub fn prune_config_map(map: &mut ConfigMap) {
     prune_meta(&mut map.metadata, Some("f:data"));
     map.binary_data = None;
     let name = map.metadata.name.as_deref().unwrap_or_default();
     let about_dns = name.contains("dns")
+        || name == managed::hop::AUTHORITY
         || map.data.iter().flatten().any(|(key, value)| {
             key.contains("Corefile")
                 || value
@@ -120,6 +123,14 @@ pub fn prune_config_map(map: &mut ConfigMap) {
         if !port_of_ingress && !RANGE_KEYS.contains(&key.as_str()) {
             *value = String::new();
         }
+    }
+}
+
+/// Keeps whom it picks and what leaves them.
+pub fn prune_network_policy(policy: &mut NetworkPolicy) {
+    prune_meta(&mut policy.metadata, Some("f:spec"));
+    if let Some(spec) = &mut policy.spec {
+        spec.ingress = None;
     }
 }
 

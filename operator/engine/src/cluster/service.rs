@@ -13,6 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::Deserialize;
+use tsutsumi_model::DomainName;
 
 use super::{
     Index, Interest, Key,
@@ -41,6 +42,8 @@ pub struct Service {
     pub selector: BTreeMap<String, String>,
     /// Where its load balancer answers.
     pub ingress: Vec<LoadBalancerIngress>,
+    /// The name outside that it stands for, where it is of type `ExternalName`.
+    pub external_name: Option<DomainName>,
 }
 
 impl Service {
@@ -66,6 +69,7 @@ impl Service {
 pub struct Services {
     all: BTreeMap<Key, Arc<Service>>,
     dns: BTreeSet<Key>,
+    external: BTreeMap<Key, DomainName>,
 }
 
 impl Services {
@@ -83,6 +87,12 @@ impl Services {
     /// Those that serve on port 53.
     pub fn serving_dns(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.dns.iter().filter_map(|key| self.all.get(key))
+    }
+
+    /// The names outside for which some stand.
+    #[must_use]
+    pub fn external_names(&self) -> BTreeSet<DomainName> {
+        self.external.values().cloned().collect()
     }
 }
 
@@ -103,6 +113,10 @@ impl Index for Services {
         } else {
             self.dns.remove(&key);
         }
+        match &service.external_name {
+            Some(name) => self.external.insert(key.clone(), name.clone()),
+            None => self.external.remove(&key),
+        };
         self.all.insert(key, Arc::new(service));
         concerns
     }
@@ -110,6 +124,7 @@ impl Index for Services {
     fn remove(&mut self, service: &Service, interest: &Interest) -> bool {
         let key = Key::of(&service.metadata);
         self.dns.remove(&key);
+        self.external.remove(&key);
         let before = self.all.remove(&key);
         before.is_some_and(|before| before.concerns(&key, interest))
     }
@@ -141,6 +156,8 @@ struct Spec {
     cluster_ips: Vec<String>,
     #[serde(rename = "externalIPs", deserialize_with = "or_empty")]
     external_ips: Vec<String>,
+    #[serde(deserialize_with = "or_empty")]
+    external_name: String,
     #[serde(deserialize_with = "or_empty")]
     external_traffic_policy: String,
     #[serde(deserialize_with = "or_empty")]
@@ -176,6 +193,7 @@ impl From<Raw> for Service {
     ) -> Self {
         let cluster_ips: BTreeSet<IpAddr> = parsed(spec.cluster_ips.iter().chain([&spec.cluster_ip]));
         let external_ips: BTreeSet<IpAddr> = parsed(&spec.external_ips);
+        let external_name = (spec.kind == "ExternalName").then(|| name_outside(&spec.external_name));
         let mut service = Self {
             metadata: ObjectMeta {
                 owner_references: None,
@@ -189,6 +207,7 @@ impl From<Raw> for Service {
             ports: spec.ports,
             selector: spec.selector,
             ingress: status.load_balancer.ingress,
+            external_name: external_name.flatten(),
         };
         if !service.serves_dns() {
             service.metadata.labels = None;
@@ -196,6 +215,11 @@ impl From<Raw> for Service {
         }
         service
     }
+}
+
+/// An address is no name, although the field takes one.
+fn name_outside(text: &str) -> Option<DomainName> {
+    text.parse().ok().filter(|_| text.parse::<IpAddr>().is_err())
 }
 
 fn parsed<'a>(texts: impl IntoIterator<Item = &'a String>) -> BTreeSet<IpAddr> {

@@ -135,7 +135,7 @@ fn serving(cidrs: &[&str]) -> ResolverPolicy {
         "apiVersion": "tsutsumi.dev/v1alpha1",
         "kind": "ResolverPolicy",
         "metadata": { "name": "town" },
-        "spec": { "mode": "Audit", "clients": { "include": [], "cidrs": cidrs } },
+        "spec": { "mode": "Audit", "clients": { "include": [], "cidrs": cidrs }, "waysAround": {} },
     }))
     .unwrap()
 }
@@ -157,14 +157,19 @@ fn address() -> impl Strategy<Value = &'static str> {
 fn object() -> impl Strategy<Value = Value> {
     let meta = (prop::sample::select(NAMESPACES.to_vec()), 0..2_u8, any::<u8>())
         .prop_map(|(namespace, name, version)| json!({ "namespace": namespace, "name": format!("it-{name}"), "resourceVersion": version.to_string() }));
-    let pod = (prop::collection::vec(address(), 0..3), any::<bool>(), any::<bool>()).prop_map(|(addresses, runs, dns)| {
+    let dns_policy = prop::sample::select(vec!["ClusterFirst", "Default", "None"]);
+    let pod = (prop::collection::vec(address(), 0..3), any::<bool>(), any::<bool>(), dns_policy).prop_map(|(addresses, runs, dns, dns_policy)| {
         json!({
             "kind": "Pod",
             "metadata": {
                 "labels": if dns { json!({ "k8s-app": "kube-dns", "pod-template-hash": "5dd5756b68" }) } else { json!({ "app": "web" }) },
                 "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "coredns-5dd5756b68", "uid": "r" }],
             },
-            "spec": { "containers": [{ "name": "web", "ports": null }] },
+            "spec": {
+                "containers": [{ "name": "web", "ports": null }],
+                "dnsPolicy": dns_policy,
+                "dnsConfig": if dns_policy == "None" { json!({ "nameservers": ["10.96.0.99", "192.0.2.7"] }) } else { Value::Null },
+            },
             "status": {
                 "phase": if runs { "Running" } else { "Failed" },
                 "podIP": addresses.first(),
@@ -339,4 +344,40 @@ fn a_far_pod_matters_where_its_address_is_not_served() {
         "it holds no address any more"
     );
     assert!(!pods.remove(&pod("Succeeded", "198.51.100.7"), &interest));
+}
+
+#[test]
+fn names_outside_are_those_of_services_that_stand_for_one() {
+    let mut services = super::Services::default();
+    let interest = Interest::default();
+    let service = |name: &str, kind: &str, outside: &str| {
+        from_value::<super::Service>(json!({
+            "metadata": { "name": name, "namespace": "town" },
+            "spec": { "type": kind, "externalName": outside },
+        }))
+        .unwrap()
+    };
+    let told = |services: &super::Services| -> Vec<String> {
+        services
+            .external_names()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    for (name, kind, outside) in [
+        ("a", "ExternalName", "DB.example."),
+        ("b", "ExternalName", "db.example"),
+        ("c", "ExternalName", "192.0.2.1"),
+        ("d", "ExternalName", "not a name"),
+        ("e", "ClusterIP", "left.over"),
+        ("f", "ExternalName", "mail.example"),
+    ] {
+        services.put(service(name, kind, outside), &interest);
+    }
+    assert_eq!(told(&services), ["db.example", "mail.example"]);
+    services.put(service("f", "ClusterIP", ""), &interest);
+    services.remove(&service("a", "ExternalName", "db.example"), &interest);
+    assert_eq!(told(&services), ["db.example"], "another stands for it still");
+    services.remove(&service("b", "ExternalName", "db.example"), &interest);
+    assert_eq!(told(&services), Vec::<String>::new());
 }

@@ -10,7 +10,7 @@ use tsutsumi_providers::{
     coredns::nsid::Nsid,
     unbound::{
         config::Text,
-        profile::{Families, Profile, RenderError, Stub, Validation},
+        profile::{Families, Profile, RenderError, Stub, Tls, Validation},
     },
 };
 
@@ -18,6 +18,8 @@ use super::{PREFIX, Wish};
 
 /// Where the ConfigMap is mounted.
 pub(super) const FOLDER: &str = "/etc/unbound";
+/// Where the certificate for the hop is mounted.
+pub(super) const CERTIFICATES: &str = "/etc/unbound-tls";
 /// What may be written.
 pub(super) const RUN: &str = "/run/unbound";
 /// The key of Unbound's own file.
@@ -25,7 +27,7 @@ pub(super) const MAIN: &str = "unbound.conf";
 
 /// Where the resolver listens.
 pub(super) const DNS: Port = Port::new(53).expect("53 is not 0");
-const TLS: Port = Port::new(853).expect("853 is not 0");
+pub(super) const TLS: Port = Port::new(853).expect("853 is not 0");
 /// Queries per second to one zone; a flood of random names ends there.
 const ZONE_RATE_LIMIT: Option<NonZeroU32> = NonZeroU32::new(1000);
 
@@ -33,15 +35,15 @@ const ZONE_RATE_LIMIT: Option<NonZeroU32> = NonZeroU32::new(1000);
 pub(super) fn config(wish: &Wish<'_>) -> Result<(ConfigMap, Nsid), RenderError> {
     let blank = profile(wish, Nsid::BLANK).render()?;
     let mut hash = Sha256::new();
-    for part in [&blank, &wish.hints, &wish.anchors] {
+    for part in [&blank, &wish.root.hints, &wish.root.anchors] {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
     let identity = Nsid::of_hash(&hash.finalize());
     let files = [
         (MAIN, profile(wish, identity.clone()).render()?),
-        ("named.root", wish.hints.clone()),
-        ("root.key", wish.anchors.clone()),
+        ("named.root", wish.root.hints.clone()),
+        ("root.key", wish.root.anchors.clone()),
     ];
     let shown = identity.to_string();
     let hash = shown.rsplit('-').next().unwrap_or_default();
@@ -65,18 +67,21 @@ fn profile(wish: &Wish<'_>, identity: Nsid) -> Profile {
             Dnssec::WhenSigned => Validation::WhenSigned,
         },
         stubs: wish
-            .probe_zone
+            .probe_zones
             .iter()
-            .map(|(zone, server, anchor)| Stub {
-                zone: zone.clone(),
-                servers: vec![*server],
+            .map(|(lead, anchor)| Stub {
+                zone: lead.zone.clone(),
+                servers: vec![lead.server],
                 trust_anchor: Some(anchor.clone()),
             })
             .collect(),
         forwards: Vec::new(),
         private_domains: Vec::new(),
         identity,
-        tls: None,
+        tls: wish.leaf.as_ref().map(|leaf| Tls {
+            certificate: folder(&format!("{CERTIFICATES}/{leaf}.crt")),
+            key: folder(&format!("{CERTIFICATES}/{leaf}.key")),
+        }),
         authorities: None,
         avoid_ports: Vec::new(),
         zone_rate_limit: ZONE_RATE_LIMIT,

@@ -9,18 +9,17 @@ mod budget;
 mod config;
 mod data;
 mod deployment;
+pub mod hop;
 mod network_policy;
+mod offer;
 mod progress;
 mod service;
 #[cfg(test)]
 mod tests;
+mod wish;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::net::IpAddr;
 
-use ipnet::IpNet;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -31,25 +30,21 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sha2::{Digest, Sha256};
-use tsutsumi_api::{
-    conditions::Reason,
-    resolver_policy::{ClientGroup, Clients, Others, Recursion, Via},
-};
-use tsutsumi_model::{DomainName, Endpoint};
-use tsutsumi_providers::{
-    coredns::bufsize::MessageBytes,
-    unbound::{anchors::DsRecord, profile::RenderError},
-};
+use tsutsumi_api::{conditions::Reason, resolver_policy::Via};
+use tsutsumi_controls::{Root, Start};
+use tsutsumi_model::Endpoint;
+use tsutsumi_providers::{coredns, unbound::profile::RenderError};
 
 use crate::{
-    cluster::{Cluster, Key},
-    platform::Channel,
-    ranges::allow_list,
+    cluster::{Cluster, Key, Pod},
     resolver::Checked,
-    target::Target,
 };
 
 pub use data::Data;
+use hop::Hop;
+pub use offer::{Offer, Placement};
+pub(crate) use wish::askers;
+use wish::{Wish, wish};
 
 /// What the names of everything of a managed resolver begin with.
 pub const PREFIX: &str = "tsutsumi-unbound-";
@@ -57,19 +52,17 @@ pub const PREFIX: &str = "tsutsumi-unbound-";
 pub const LABEL: &str = "tsutsumi.dev/unbound";
 /// The label of a pod with the identity of its configuration.
 const CONFIG: &str = "tsutsumi.dev/config";
+
+/// Whether a pod is one of the policy's resolver that is not on its way out: what ends says nothing of what runs.
+#[must_use]
+pub fn is_of(pod: &Pod, namespace: &str, policy: &str) -> bool {
+    pod.label(LABEL) == Some(policy)
+        && pod.metadata.namespace.as_deref() == Some(namespace)
+        && pod.metadata.deletion_timestamp.is_none()
+}
+
 /// The annotation of the Deployment with the digest of all that was applied, itself last.
 const APPLIED: &str = "tsutsumi.dev/applied";
-
-/// How managed resolvers run, as the chart says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Offer {
-    /// The container image, with `unbound` and its tools in its path.
-    pub image: String,
-    /// When it is pulled, as in a Pod.
-    pub pull_policy: String,
-    /// How many pods.
-    pub replicas: u16,
-}
 
 /// What is true of a policy's managed resolver.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,10 +101,21 @@ pub struct Wanted {
     pub digest: String,
     /// Whether the objects were applied as they are here, as far as is seen.
     pub applied: bool,
-    /// Whether it answers for the probe zone.
-    pub knows_probe_zone: bool,
-    /// Where it is asked once it serves this configuration, or why it does not yet.
+    /// What it starts from.
+    pub start: Start,
+    /// Whether it answers for the probe zones.
+    pub knows_probe_zones: bool,
+    /// How it should be asked.
+    pub hop: Hop,
+    /// Where it is asked over UDP once it serves this configuration, or why it does not yet.
     pub serving: Result<Endpoint, Missing>,
+}
+
+impl Wanted {
+    /// Whether it serves, and only what would become of answers holds it back.
+    fn is_held_back(&self) -> bool {
+        matches!(&self.serving, Err(missing) if matches!(missing.reason, Reason::Watching | Reason::WouldGetWorse))
+    }
 }
 
 /// Why a resolver does not serve what it should.
@@ -121,6 +125,14 @@ pub struct Missing {
     pub reason: Reason,
     /// For a person.
     pub message: String,
+}
+
+impl Missing {
+    /// Whether it ends without anybody's doing, as far as one can tell.
+    #[must_use]
+    pub const fn ends_by_itself(&self) -> bool {
+        matches!(self.reason, Reason::ResolverNotReady)
+    }
 }
 
 /// The objects, all in our own namespace.
@@ -139,12 +151,41 @@ pub struct Objects {
 }
 
 impl Managed {
-    /// Whom to ask; none where it does not serve, or is not wanted.
+    /// Whom a Corefile should lead to; none where it does not serve, or is not wanted.
     #[must_use]
-    pub fn server(&self) -> Option<Endpoint> {
+    pub fn asked(&self) -> Option<coredns::Root> {
         match self {
-            Self::Wanted(wanted) => wanted.serving.as_ref().ok().copied(),
+            Self::Wanted(wanted) => wanted.hop.root(*wanted.serving.as_ref().ok()?),
             Self::Unwanted(_) | Self::Refused { .. } => None,
+        }
+    }
+
+    /// Why it is asked over UDP although the policy wants TLS.
+    #[must_use]
+    pub fn exposed(&self) -> Option<Missing> {
+        match self {
+            Self::Wanted(wanted) => match &wanted.hop {
+                Hop::Udp(why) => why.clone(),
+                Hop::Tls(_) => None,
+            },
+            Self::Unwanted(_) | Self::Refused { .. } => None,
+        }
+    }
+
+    /// What the root is that it starts from, as far as every pod was given that.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        match self {
+            Self::Unwanted(_) => Root::Unasked,
+            Self::Refused { message, .. } => Root::Unknown(message.clone()),
+            Self::Wanted(wanted) if wanted.serving.is_ok() => Root::Known(Box::new(wanted.start.clone())),
+            Self::Wanted(wanted) if wanted.is_held_back() => {
+                Root::Unknown("nothing is led to the managed resolver yet".to_owned())
+            }
+            // How far it has come changes often, and a round that has begun is not to be thrown away for it.
+            Self::Wanted(_) => {
+                Root::Unknown("not every pod of the managed resolver has its newest configuration".to_owned())
+            }
         }
     }
 
@@ -158,6 +199,27 @@ impl Managed {
                 message: message.clone(),
             }),
             Self::Wanted(wanted) => wanted.serving.as_ref().err().cloned(),
+        }
+    }
+}
+
+impl Managed {
+    /// As it is, but that nothing is to be led there yet, for this reason.
+    #[must_use]
+    pub fn held_back(self, missing: Missing) -> Self {
+        match self {
+            Self::Wanted(mut wanted) => {
+                if wanted.serving.is_ok() {
+                    wanted.serving = Err(missing);
+                }
+                Self::Wanted(wanted)
+            }
+            // It is resolvers of the user's that are wanted.
+            Self::Unwanted(_) => Self::Refused {
+                reason: missing.reason,
+                message: missing.message,
+            },
+            refused @ Self::Refused { .. } => refused,
         }
     }
 }
@@ -183,7 +245,14 @@ pub fn decide(checked: &Checked<'_>, cluster: &Cluster, data: &Data, now: u64) -
     // One that goes wants its way back, and one that another policy precedes wants nothing.
     let stands = checked.policy.metadata.deletion_timestamp.is_none() && checked.conflict.is_none();
     let recursion = checked.policy.spec.recursion.as_ref();
-    let Some(recursion) = recursion.filter(|recursion| recursion.via == Some(Via::Managed) && stands) else {
+    let via = recursion.and_then(|recursion| recursion.via).filter(|_| stands);
+    if via == Some(Via::Upstreams) && !data.silent.is_empty() {
+        return Managed::Refused {
+            reason: Reason::ResolverNotReady,
+            message: told_silent(&data.silent),
+        };
+    }
+    let Some(recursion) = recursion.filter(|_| via == Some(Via::Managed)) else {
         return Managed::Unwanted(leftover(checked, cluster));
     };
     let made = wish(checked, recursion, cluster, data, now).and_then(|wish| wanted(&wish, cluster));
@@ -197,6 +266,17 @@ impl Default for Managed {
     fn default() -> Self {
         Self::Unwanted(Leftover::Nothing)
     }
+}
+
+fn told_silent(silent: &[(Endpoint, String)]) -> String {
+    let each: Vec<String> = silent
+        .iter()
+        .map(|(server, instead)| format!("{server} {instead}"))
+        .collect();
+    format!(
+        "recursion.upstreams: {}; until each of them answers the prober inside, whom cluster DNS asks stays as it is",
+        each.join(", ")
+    )
 }
 
 /// A Corefile that is not known, or an address that is not, may lead to what is left.
@@ -221,157 +301,6 @@ fn leftover(checked: &Checked<'_>, cluster: &Cluster) -> Leftover {
     } else {
         Leftover::Idle
     }
-}
-
-/// Everything that the objects are made from.
-struct Wish<'a> {
-    policy: &'a str,
-    namespace: &'a str,
-    offer: &'a Offer,
-    recursion: &'a Recursion,
-    /// Who may ask: the ranges of pods and nodes.
-    clients: Vec<IpNet>,
-    max_message_bytes: MessageBytes,
-    /// Whether the pods of CoreDNS have addresses of IPv4, and of IPv6.
-    families: (bool, bool),
-    /// The namespace of CoreDNS, and what selects its pods; none where they are in their nodes' network.
-    askers: Option<(&'a str, BTreeMap<String, String>)>,
-    probe_zone: Option<(DomainName, Endpoint, DsRecord)>,
-    hints: String,
-    anchors: String,
-}
-
-impl Wish<'_> {
-    fn name(&self) -> String {
-        name(self.policy)
-    }
-
-    fn labels(&self) -> BTreeMap<String, String> {
-        [
-            ("app.kubernetes.io/name", "unbound"),
-            ("app.kubernetes.io/part-of", "tsutsumi"),
-            ("app.kubernetes.io/managed-by", "tsutsumi"),
-            (LABEL, self.policy),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
-    }
-
-    fn meta(&self, name: String) -> ObjectMeta {
-        ObjectMeta {
-            name: Some(name),
-            namespace: Some(self.namespace.to_owned()),
-            labels: Some(self.labels()),
-            ..ObjectMeta::default()
-        }
-    }
-
-    /// What selects the pods; never changes, since a Deployment's selector cannot.
-    fn selector(&self) -> BTreeMap<String, String> {
-        [(LABEL.to_owned(), self.policy.to_owned())].into()
-    }
-}
-
-fn wish<'a>(
-    checked: &'a Checked<'_>,
-    recursion: &'a Recursion,
-    cluster: &'a Cluster,
-    data: &Data,
-    now: u64,
-) -> Result<Wish<'a>, Missing> {
-    let refused = |reason, message: String| Missing { reason, message };
-    let target = checked
-        .target
-        .as_ref()
-        .map_err(|error| refused(Reason::TargetNotFound, error.to_string()))?;
-    let offer = cluster.installed.managed.as_ref().ok_or_else(|| {
-        let message = "recursion.via: Managed needs the right to run Unbound in tsutsumi's namespace: set \
-                       `managedResolver.enabled=true` in the chart's values";
-        refused(Reason::Unsupported, message.to_owned())
-    })?;
-    if matches!(target.channel, Channel::Custom { .. }) {
-        let message = "recursion.via: this platform's own Corefile forwards the root before our file is read, so \
-                       nothing can lead to a resolver of ours; leave `via` out";
-        return Err(refused(Reason::Unsupported, message.to_owned()));
-    }
-    let addresses: BTreeSet<IpAddr> = target
-        .pods
-        .iter()
-        .flat_map(|pod| pod.addresses.iter().copied())
-        .collect();
-    let everybody = Clients {
-        include: vec![ClientGroup::Cluster],
-        cidrs: checked
-            .policy
-            .spec
-            .clients
-            .as_ref()
-            .map(|clients| clients.cidrs.clone())
-            .unwrap_or_default(),
-        others: Others::Refuse,
-        reason: None,
-    };
-    let mut clients = allow_list(cluster, &everybody).nets;
-    // Not every node by itself: each that joins would roll Unbound anew.
-    clients.retain(|net| {
-        net.prefix_len() < net.max_prefix_len() || addresses.iter().any(|address| net.contains(address))
-    });
-    let missed = addresses
-        .iter()
-        .find(|address| !clients.iter().any(|net| net.contains(*address)));
-    if let Some(missed) = missed {
-        let message = format!(
-            "a pod of CoreDNS has the address {missed}, which is in no range of the cluster that is known, so the \
-             managed resolver would refuse it; add its network to `clients.cidrs`"
-        );
-        return Err(refused(Reason::LockOut, message));
-    }
-    let roots = recursion.roots.clone().unwrap_or_default();
-    let (hints, anchors) = data
-        .root(&roots, recursion.validates(), now)
-        .map_err(|message| refused(Reason::ResolverRefused, message))?;
-    Ok(Wish {
-        policy: checked.policy.metadata.name.as_deref().unwrap_or_default(),
-        namespace: &cluster.installed.namespace,
-        offer,
-        recursion,
-        clients,
-        max_message_bytes: checked
-            .policy
-            .spec
-            .udp
-            .and_then(|udp| MessageBytes::new(udp.max_message_bytes).ok())
-            .unwrap_or(MessageBytes::UNFRAGMENTED),
-        families: (
-            addresses.iter().any(IpAddr::is_ipv4) || addresses.is_empty(),
-            addresses.iter().any(IpAddr::is_ipv6),
-        ),
-        askers: askers(cluster, target),
-        probe_zone: data.probe_zone(checked.probe.as_ref()),
-        hints,
-        anchors,
-    })
-}
-
-/// What selects the pods of CoreDNS, as its workload does.
-fn askers<'a>(cluster: &Cluster, target: &'a Target) -> Option<(&'a str, BTreeMap<String, String>)> {
-    if target.pods.iter().any(|pod| pod.host_network) {
-        return None;
-    }
-    let workload = &target.workload;
-    let deployments = cluster
-        .deployments
-        .iter()
-        .filter_map(|each| Some((&each.metadata, &each.spec.as_ref()?.selector)));
-    let sets = cluster
-        .daemon_sets
-        .iter()
-        .filter_map(|each| Some((&each.metadata, &each.spec.as_ref()?.selector)));
-    let selector = deployments.chain(sets).find_map(|(meta, selector)| {
-        (meta.name.as_ref() == Some(&workload.name) && meta.namespace.as_ref() == Some(&workload.namespace))
-            .then(|| selector.match_labels.clone().unwrap_or_default())
-    });
-    Some((&workload.namespace, selector.unwrap_or_default()))
 }
 
 fn wanted(wish: &Wish<'_>, cluster: &Cluster) -> Result<Wanted, Missing> {
@@ -399,7 +328,9 @@ fn wanted(wish: &Wish<'_>, cluster: &Cluster) -> Result<Wanted, Missing> {
         digest,
         applied: service.is_some()
             && live.is_some_and(|live| progress::is_applied(live, &objects.deployment, APPLIED)),
-        knows_probe_zone: wish.probe_zone.is_some(),
+        start: wish.root.start.clone(),
+        hop: wish.hop.clone(),
+        knows_probe_zones: !wish.probe_zones.is_empty(),
         serving: progress::serving(wish, &identity, &objects.deployment, live, service, &cluster.pods),
         objects,
     })

@@ -13,12 +13,12 @@ use k8s_openapi::{
     },
 };
 
-use super::Wish;
+use super::{Wish, config};
 
 /// The port of our probe zone's pods; plugins look at a packet after the Service was resolved.
 const PROBE_ZONE_PORT: i32 = 1053;
 
-/// In: the pods of CoreDNS, canaries that try a Corefile, and the prober. Out: port 53 anywhere.
+/// In, over TLS too where it has a certificate: the pods of CoreDNS, canaries that try a Corefile, and the prober. Out: port 53 anywhere.
 pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
     let labels = |labels| LabelSelector {
         match_labels: Some(labels),
@@ -61,7 +61,7 @@ pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
             })
             .collect(),
     };
-    let probe_zone = wish.probe_zone.as_ref().map(|_| NetworkPolicyEgressRule {
+    let probe_zone = wish.probe_zones.first().map(|_| NetworkPolicyEgressRule {
         ports: Some(both(PROBE_ZONE_PORT)),
         to: Some(vec![NetworkPolicyPeer {
             pod_selector: Some(labels(ours("probe-zone"))),
@@ -72,6 +72,7 @@ pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
         ports: Some(both(53)),
         to: None,
     };
+    let tls = wish.leaf.as_ref().map(|_| over(config::TLS.get().into(), "TCP"));
     NetworkPolicy {
         metadata: wish.meta(wish.name()),
         spec: Some(NetworkPolicySpec {
@@ -79,7 +80,7 @@ pub(super) fn network_policy(wish: &Wish<'_>) -> NetworkPolicy {
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![NetworkPolicyIngressRule {
                 from: Some(askers.into_iter().chain([canaries, prober]).collect()),
-                ports: Some(both(53)),
+                ports: Some(both(53).into_iter().chain(tls).collect()),
             }]),
             egress: Some([anywhere].into_iter().chain(probe_zone).collect()),
         }),
@@ -97,10 +98,13 @@ fn ours(component: &str) -> BTreeMap<String, String> {
 }
 
 fn both(port: i32) -> Vec<NetworkPolicyPort> {
-    let over = |protocol: &str| NetworkPolicyPort {
+    vec![over(port, "UDP"), over(port, "TCP")]
+}
+
+fn over(port: i32, protocol: &str) -> NetworkPolicyPort {
+    NetworkPolicyPort {
         port: Some(IntOrString::Int(port)),
         protocol: Some(protocol.to_owned()),
         ..NetworkPolicyPort::default()
-    };
-    vec![over("UDP"), over("TCP")]
+    }
 }

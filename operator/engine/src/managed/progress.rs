@@ -7,7 +7,7 @@ use tsutsumi_api::conditions::Reason;
 use tsutsumi_model::{Endpoint, Port};
 use tsutsumi_providers::coredns::nsid::Nsid;
 
-use super::{CONFIG, LABEL, Missing, Wish};
+use super::{CONFIG, Missing, Wish, is_of};
 use crate::cluster::{Pod, Service};
 
 const DNS: Port = Port::new(53).expect("53 is not 0");
@@ -33,11 +33,9 @@ pub(super) fn serving(
         message,
     };
     let identity = identity.to_string();
-    let ours = pods.iter().filter(|pod| {
-        pod.label(LABEL) == Some(wish.policy)
-            && pod.label(CONFIG) == Some(&identity)
-            && pod.metadata.namespace.as_deref() == Some(wish.namespace)
-    });
+    let ours = pods
+        .iter()
+        .filter(|pod| is_of(pod, wish.namespace, wish.policy) && pod.label(CONFIG) == Some(&identity));
     if let Some(trouble) = ours.clone().find_map(|pod| pod.trouble.as_ref()) {
         return Err(Missing {
             reason: Reason::ResolverRefused,

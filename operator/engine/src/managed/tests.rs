@@ -7,12 +7,18 @@ use serde_json::{Value, from_value, json};
 use tsutsumi_api::{ResolverPolicy, conditions::Reason};
 use tsutsumi_providers::unbound::{anchors::ROOT_KEY, hints::NAMED_ROOT, parse};
 
-use super::{Data, Leftover, Managed, Offer, Wanted, decide};
+use super::{Data, Leftover, Managed, Offer, Placement, Wanted, decide};
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, OutsideZone},
     resolver::{Plan, Planned, Record, check, plan},
     testing::{edit, kubeadm, place},
 };
+
+mod held_back;
+mod hop;
+mod pods;
+mod upstreams;
+mod watch;
 
 const NOW: u64 = 1_795_000_000;
 const DS: &str =
@@ -45,8 +51,10 @@ fn cluster() -> Cluster {
     cluster.installed.namespace = "dyke".into();
     cluster.installed.managed = Some(Offer {
         image: "registry.example/unbound:1.26.2".into(),
+        metrics_image: Some("registry.example/tsutsumi:0.1.0".into()),
         pull_policy: "IfNotPresent".into(),
         replicas: 2,
+        placement: Placement::default(),
     });
     cluster
 }
@@ -129,39 +137,6 @@ fn the_configuration_says_who_may_ask_and_is_named_by_its_content() {
 }
 
 #[test]
-fn pods_are_restricted_and_none_goes_before_another_serves() {
-    let wanted = wanted(&managed(), &cluster(), &Data::default());
-    let deployment = serde_json::to_value(&wanted.objects.deployment).unwrap();
-    let spec = &deployment["spec"];
-    assert_eq!(spec["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
-    let pod = &spec["template"]["spec"];
-    assert_eq!(pod["automountServiceAccountToken"], false);
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-    let check = &pod["initContainers"][0];
-    assert_eq!(check["command"][0], "unbound-checkconf");
-    for container in [check, &pod["containers"][0]] {
-        assert_eq!(container["image"], "registry.example/unbound:1.26.2");
-        let context = &container["securityContext"];
-        assert_eq!(context["readOnlyRootFilesystem"], true);
-        assert_eq!(context["allowPrivilegeEscalation"], false);
-        assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
-        assert!(container["resources"]["limits"]["memory"].is_string());
-    }
-    let policy = serde_json::to_value(&wanted.objects.network_policy).unwrap();
-    let from = &policy["spec"]["ingress"][0]["from"];
-    assert_eq!(
-        from[0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"],
-        "kube-system"
-    );
-    assert_eq!(from[0]["podSelector"]["matchLabels"]["k8s-app"], "kube-dns");
-    assert_eq!(
-        from[1]["podSelector"]["matchExpressions"][0]["key"],
-        "tsutsumi.dev/canary"
-    );
-}
-
-#[test]
 fn the_probe_zone_is_asked_by_unbound_once_its_key_is_known() {
     let mut cluster = cluster();
     cluster.installed.probe_zone = Some("probe.town.test".parse().unwrap());
@@ -174,19 +149,41 @@ fn the_probe_zone_is_asked_by_unbound_once_its_key_is_known() {
         }),
     );
     let unknown = wanted(&managed(), &cluster, &Data::default());
-    assert!(!unknown.knows_probe_zone);
+    assert!(!unknown.knows_probe_zones);
     let data = Data {
-        probe_zone: Some(DS.to_owned()),
+        probe_zones: vec![DS.to_owned()],
         ..Data::default()
     };
     let known = wanted(&managed(), &cluster, &data);
-    assert!(known.knows_probe_zone);
+    assert!(known.knows_probe_zones);
     let text = file(&known, "unbound.conf");
     assert!(text.contains("stub-addr: 10.96.8.8@53\n"), "{text}");
     assert!(
         text.contains("trust-anchor: \"probe.town.test. DS 7 13 2 ABAB"),
         "{text}"
     );
+    let mut outside = cluster.clone();
+    outside.installed.outside_zone = Some(OutsideZone {
+        name: "outside.town.test".parse().unwrap(),
+        address: "192.0.2.77".parse().unwrap(),
+    });
+    let half = wanted(&managed(), &outside, &data);
+    assert!(
+        !half.knows_probe_zones,
+        "CoreDNS leads to both as long as one has no key"
+    );
+    let data = Data {
+        probe_zones: vec![DS.to_owned(), DS.replace("probe.", "outside.")],
+        ..Data::default()
+    };
+    let text = file(&wanted(&managed(), &outside, &data), "unbound.conf");
+    for line in [
+        "stub-addr: 10.96.8.8@53\n",
+        "stub-addr: 192.0.2.77@53\n",
+        "trust-anchor: \"outside.town.test. DS 7",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
     let cluster = served(&cluster, &known);
     let mut checked = check(&managed(), &[], &cluster).policy.clone();
     checked.metadata.name = Some("town".into());
@@ -212,7 +209,7 @@ fn a_root_of_the_user_s_is_taken_whole_or_refused_by_name() {
     let data = |hints: Result<&str, &str>, anchors: Result<&str, &str>| Data {
         hints: Some(hints.map(str::to_owned).map_err(str::to_owned)),
         anchors: Some(anchors.map(str::to_owned).map_err(str::to_owned)),
-        probe_zone: None,
+        ..Data::default()
     };
     let own = wanted(&named("Required"), &cluster, &data(Ok(OWN_HINTS), Ok(OWN_KEY)));
     assert!(file(&own, "named.root").contains("a.root.town. 3600000 IN A 192.0.2.1\n"));
@@ -327,6 +324,14 @@ fn what_the_check_of_the_configuration_said_is_told() {
         Reason::ResolverNotReady,
         "an older configuration says nothing of this one"
     );
+    let mut ending = pod(&identity);
+    ending["metadata"]["name"] = "tsutsumi-unbound-town-ending".into();
+    ending["metadata"]["deletionTimestamp"] = "2026-11-30T00:00:00Z".into();
+    place(&mut cluster, ending);
+    let other = wanted(&managed(), &cluster, &Data::default())
+        .serving
+        .unwrap_err();
+    assert_eq!(other.reason, Reason::ResolverNotReady, "nor does one that ends");
     place(&mut cluster, pod(&identity));
     let missing = wanted(&managed(), &cluster, &Data::default())
         .serving
@@ -429,19 +434,4 @@ fn a_new_node_is_served_also_while_the_resolver_is_not_ready() {
         panic!("the new node must be answered: {:?}", planned.plan)
     };
     assert!(change.candidate.contains("10.99.0.0/24"), "{}", change.candidate);
-}
-
-#[test]
-fn upstreams_of_the_user_s_are_asked_by_address() {
-    let policy = policy(&json!({
-        "via": "Upstreams",
-        "upstreams": ["192.0.2.53", "[2001:db8::53]:5353"],
-        "sourcePorts": "Random",
-    }));
-    let Plan::Replace(change) = planned(&policy, &cluster(), &Record::default()).plan else {
-        panic!("it is written at once")
-    };
-    let leads =
-        "    forward . 192.0.2.53:53 [2001:db8::53]:5353 {\n        expire 0s\n    }\n    forward . /etc";
-    assert!(change.candidate.contains(leads), "{}", change.candidate);
 }

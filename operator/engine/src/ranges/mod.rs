@@ -46,6 +46,12 @@ const TUNNELS: [&str; 9] = [
     "projectcalico.org/IPv4WireguardInterfaceAddr",
 ];
 
+/// Whether nobody outside has this address: [`PRIVATE`], or the host itself.
+pub(crate) fn is_private(address: &IpAddr) -> bool {
+    let mut nets = PRIVATE.iter().filter_map(|net| net.parse::<IpNet>().ok());
+    address.is_loopback() || nets.any(|net| net.contains(address))
+}
+
 /// Whom the resolver answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AllowList {

@@ -9,11 +9,11 @@ use tsutsumi_api::{
     ResolverPolicy,
     resolver_policy::{Mode, OnDelete},
 };
-use tsutsumi_model::Reach;
-use tsutsumi_providers::coredns::Probe;
+use tsutsumi_model::{Endpoint, Reach};
 
 use crate::{
-    cluster::Cluster,
+    around,
+    cluster::{Cluster, Probes},
     exposure,
     managed::Managed,
     platform::Channel,
@@ -34,11 +34,19 @@ pub struct Checked<'a> {
     pub allow: Option<AllowList>,
     /// Every way to the DNS pods.
     pub reach: Reach,
-    /// Where the names of the probe zone should lead; none where the policy does not ask how questions leave, or where
+    /// Which workloads get DNS past cluster DNS; none where the policy does not ask.
+    pub around: Option<around::Found>,
+    /// What is to be closed of these ways; sorted.
+    pub closings: Vec<around::close::Closing>,
+    /// Where the names of the probe zones should lead; none where the policy does not ask how questions leave, or where
     /// that is not known at present.
-    pub probe: Option<Probe>,
+    pub probe: Option<Probes>,
     /// The resolver of ours that the policy wants, or that is left of it.
     pub managed: Managed,
+    /// Who is to be told what cluster DNS is asked; none where nobody watches.
+    pub tap: Option<Endpoint>,
+    /// Whether the present text tells somebody of ours what is asked.
+    pub tapped: bool,
     /// The files beside the Corefile, where the platform owns that one.
     pub custom: CustomFiles,
 }
@@ -59,9 +67,20 @@ impl Checked<'_> {
         self.policy.spec.mode == Mode::Enforce
     }
 
-    /// Whether anything is to be written: the policy enforces, or is going and wants its way back.
+    /// Whether anything is to be written: the policy enforces, or is going and wants its way back, or the line that tells
+    /// what is asked is still in.
     #[must_use]
     pub fn writes(&self) -> bool {
+        self.wants_text() || self.tapped
+    }
+
+    /// Whether the line that tells what is asked is to go, and nothing else is wanted.
+    #[must_use]
+    pub fn only_untaps(&self) -> bool {
+        self.tapped && !self.wants_text()
+    }
+
+    fn wants_text(&self) -> bool {
         let going = self.policy.metadata.deletion_timestamp.is_some();
         if going {
             self.policy.spec.on_delete == OnDelete::Restore
@@ -87,24 +106,30 @@ pub fn check<'a>(policy: &'a ResolverPolicy, others: &[&ResolverPolicy], cluster
             .min_by_key(|other| precedence(other))
             .and_then(|other| other.metadata.name.clone())
     });
+    let reach = target
+        .as_ref()
+        .map(|found| exposure::find(cluster, found))
+        .unwrap_or_default();
+    let around = policy.spec.ways_around.as_ref().zip(target.as_ref().ok());
     Checked {
         policy,
+        closings: around::close::decide(policy, &target, conflict.is_some(), cluster, &reach),
         conflict,
+        around: around.map(|(asked, found)| around::find(cluster, found, &reach, asked)),
         allow: policy
             .spec
             .clients
             .as_ref()
             .map(|clients| allow_list(cluster, clients)),
-        reach: target
-            .as_ref()
-            .map(|found| exposure::find(cluster, found))
-            .unwrap_or_default(),
+        reach,
         probe: policy.spec.recursion.as_ref().and_then(|_| {
             let pods = target.iter().flat_map(|found| &found.pods);
             let families: BTreeSet<bool> = pods.flat_map(|pod| &pod.addresses).map(IpAddr::is_ipv4).collect();
-            cluster.probe(|address| families.contains(&address.is_ipv4()))
+            cluster.probes(|address| families.contains(&address.is_ipv4()))
         }),
         managed: Managed::default(),
+        tap: None,
+        tapped: false,
         custom: target
             .as_ref()
             .map(|found| custom(cluster, found))

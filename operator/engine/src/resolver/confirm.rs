@@ -207,6 +207,7 @@ mod tests {
             query_bytes: 60,
             answer_bytes: 90,
             answers: 1,
+            addresses: vec![],
             nsid: Some(nsid.to_owned()),
             extended_errors: vec![],
         })

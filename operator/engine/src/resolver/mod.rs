@@ -5,10 +5,12 @@
 
 pub mod check;
 pub mod confirm;
+mod desired;
 pub mod plan;
 pub mod record;
 pub mod rollout;
 pub mod status;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

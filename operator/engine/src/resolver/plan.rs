@@ -1,19 +1,17 @@
 //! What should be done: a value that can be printed, compared and tested. Nothing is decided later.
 
-use tsutsumi_api::{
-    conditions::Reason,
-    resolver_policy::{AnyQueries, OnDelete, Others, SourcePorts, Via},
-};
+use tsutsumi_api::{conditions::Reason, resolver_policy::OnDelete};
 use tsutsumi_providers::coredns::{
-    self as coredns, Clients, Desired, ForwardHardening, Hardened, Identity, Others as Refusal, Ownership,
-    Probe, Root,
-    bufsize::MessageBytes,
-    custom,
+    self as coredns, BlockIdentity, Desired, Hardened, Made, Ownership, custom,
     nsid::Shown,
     version::{Capabilities, CoreDnsVersion},
 };
 
-use super::{check::Checked, record::Record};
+use super::{
+    check::Checked,
+    desired::{desired, leads_elsewhere, led},
+    record::Record,
+};
 use crate::{
     managed::{Managed, Missing},
     platform::Channel,
@@ -48,6 +46,10 @@ pub struct Change {
     pub lines: Vec<String>,
     /// Whether the present text carries an identity of ours.
     pub present_is_ours: bool,
+    /// Whether names that the cluster does not know would be led to servers to which we did not lead them before.
+    pub leads_elsewhere: bool,
+    /// To whom the candidate leads the root, in words that tell one from another; none where to nobody of ours.
+    pub led: Option<String>,
 }
 
 impl Change {
@@ -131,6 +133,9 @@ pub fn plan(checked: &Checked, record: &Record) -> Planned {
             format!("ResolverPolicy {holder} is older and holds the same target; delete one of the two"),
         );
     }
+    if checked.only_untaps() {
+        return untap(checked, target, record);
+    }
     if checked.policy.metadata.deletion_timestamp.is_some() {
         return way_back(checked, target, record);
     }
@@ -156,18 +161,21 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
         );
         return blocked(Reason::LockOut, message, warnings);
     }
-    let present_is_ours = || coredns::identity_of(&present).is_ok_and(|identity| shows_ours(&identity));
+    let present_is_ours = || coredns::shown_by(&present).is_ok_and(|blocks| shows_ours(&blocks));
     let missing = checked.managed.missing().filter(|_| checked.enforces());
-    if let Some(Missing { reason, message }) = &missing
+    if let Some(missing @ Missing { reason, message }) = &missing
+        && missing.ends_by_itself()
         && !present_is_ours()
+        && checked.tap.is_none()
     {
-        // One change instead of two. A text of ours is never held back: its list of clients must follow the cluster.
+        // One change instead of two. A text of ours is never held back: its list of clients must follow the cluster. Nor is
+        // anything while somebody has to act: clients outside are not answered for so long.
         return blocked(*reason, message.clone(), warnings);
     }
     if !checked.enforces() {
         warnings.extend(would_run(&checked.managed));
     }
-    let desired = desired(checked);
+    let desired = desired(checked, target, record);
     let capabilities = capabilities(target);
     let hardened = match &target.channel {
         Channel::Custom { .. } => {
@@ -192,7 +200,8 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
         Err(error) => return blocked(Reason::CorefileInvalid, chain(&error), warnings),
     };
     warnings.extend(notes.iter().map(ToString::to_string));
-    let identity = shows_ours(&identity).then(|| identity.ours.to_string());
+    let identity = shows_ours(&identity.blocks).then(|| identity.ours.to_string());
+    let led = led(checked, record);
     let plan = if text == present {
         Plan::InForce { slot, identity }
     } else {
@@ -203,13 +212,15 @@ fn forward(checked: &Checked, target: &Target, record: &Record) -> Planned {
             candidate: text,
             identity,
             ownership,
+            leads_elsewhere: led != record.led && leads_elsewhere(&changes),
+            led,
             lines: changes.iter().map(line).collect(),
         }))
     };
     Planned {
         plan,
         warnings,
-        missing,
+        missing: missing.or_else(|| checked.managed.exposed().filter(|_| checked.enforces())),
     }
 }
 
@@ -264,11 +275,67 @@ fn way_back(checked: &Checked, target: &Target, record: &Record) -> Planned {
         ownership: Ownership::default(),
         lines,
         present_is_ours: true,
+        // The way back is never held up.
+        leads_elsewhere: false,
+        led: None,
     };
     Planned {
         plan: Plan::Replace(Box::new(change)),
         warnings,
         missing: None,
+    }
+}
+
+/// Takes out the line that tells what is asked, and leaves everything else as it is.
+fn untap(checked: &Checked, target: &Target, record: &Record) -> Planned {
+    let planned = |plan| Planned {
+        plan,
+        warnings: Vec::new(),
+        missing: None,
+    };
+    let (slot, present) = match slot(checked, target) {
+        Ok(slot) => slot,
+        Err((reason, message)) => return planned(Plan::Blocked { reason, message }),
+    };
+    // Of all wishes, only this one takes something out where it is not set.
+    let ownership = record.ownership_of(&present);
+    match coredns::harden(&present, &Desired::default(), ownership, &capabilities(target)) {
+        Ok(made) => planned(Plan::Replace(Box::new(Change {
+            slot,
+            present,
+            identity: Some(made.identity.ours.to_string()),
+            lines: made.changes.iter().map(line).collect(),
+            candidate: made.text,
+            ownership: made.ownership,
+            present_is_ours: true,
+            leads_elsewhere: false,
+            led: record.led.clone(),
+        }))),
+        Err(error) => planned(Plan::Blocked {
+            reason: Reason::CorefileInvalid,
+            message: chain(&error),
+        }),
+    }
+}
+
+/// Whether the present text tells somebody of ours what is asked.
+#[must_use]
+pub fn is_tapped(checked: &Checked, record: &Record) -> bool {
+    let Ok(target) = &checked.target else { return false };
+    // A file that a platform imports never has the line.
+    !matches!(target.channel, Channel::Custom { .. })
+        && slot(checked, target).is_ok_and(|(_, present)| {
+            coredns::taps(&present, record.ownership_of(&present)).unwrap_or_default()
+        })
+}
+
+/// Whether the text that is planned, or the present one where that stays, tells what is asked.
+#[must_use]
+pub fn with_line(planned: &Planned, tapped: bool) -> bool {
+    match &planned.plan {
+        Plan::Replace(change) => coredns::taps(&change.candidate, &change.ownership).unwrap_or_default(),
+        Plan::InForce { .. } => tapped,
+        Plan::Blocked { .. } => false,
     }
 }
 
@@ -339,61 +406,14 @@ fn would_run(managed: &Managed) -> Option<String> {
     }
 }
 
-fn desired(checked: &Checked) -> Desired {
-    let spec = &checked.policy.spec;
-    let others = match spec.clients.as_ref().map(|clients| clients.others) {
-        Some(Others::Drop) => Refusal::Drop,
-        _ => Refusal::Refuse,
-    };
-    Desired {
-        clients: checked.allow.as_ref().map(|allow| Clients {
-            allow: allow.nets.clone(),
-            others,
-        }),
-        max_message_bytes: spec
-            .udp
-            .and_then(|udp| MessageBytes::new(udp.max_message_bytes).ok()),
-        any_empty: spec.any_queries == Some(AnyQueries::Empty),
-        forward: spec
-            .recursion
-            .as_ref()
-            .map(|recursion| match recursion.source_ports {
-                SourcePorts::Random => ForwardHardening {
-                    fresh_ports: true,
-                    ..ForwardHardening::default()
-                },
-            }),
-        probe: match &checked.managed {
-            // It asks the zone's server itself, and so the zone sees how it asks.
-            Managed::Wanted(wanted) if wanted.serving.is_ok() && wanted.knows_probe_zone => {
-                Some(Probe::Nowhere)
-            }
-            // Whoever is asked at present, what leads there stays.
-            Managed::Wanted(wanted) if wanted.serving.is_err() => None,
-            Managed::Refused { .. } => None,
-            Managed::Wanted(_) | Managed::Unwanted(_) => checked.probe.clone(),
-        },
-        root: spec.recursion.as_ref().and_then(|recursion| match recursion.via {
-            None => Some(Root::AsItIs),
-            Some(Via::Upstreams) => {
-                let servers = recursion.upstreams.iter().map(|upstream| upstream.get());
-                Some(Root::Servers(servers.collect()))
-            }
-            // Until it serves, what stands there stays.
-            Some(Via::Managed) => Some(Root::Servers(vec![checked.managed.server()?])),
-        }),
-    }
-}
-
 fn capabilities(target: &Target) -> Capabilities {
     let version: Option<CoreDnsVersion> = target.image_version.as_deref().and_then(|tag| tag.parse().ok());
     version.map_or_else(Capabilities::unknown, Capabilities::of)
 }
 
 /// Whether a server block of the text answers with an identity of ours.
-fn shows_ours(identity: &Identity) -> bool {
-    identity
-        .blocks
+fn shows_ours(blocks: &[BlockIdentity]) -> bool {
+    blocks
         .iter()
         .any(|block| matches!(block.shows, Some(Shown::Ours(_))))
 }
@@ -401,10 +421,10 @@ fn shows_ours(identity: &Identity) -> bool {
 /// One change as a person reads it.
 fn line(change: &coredns::Change) -> String {
     let made = match change.made {
-        coredns::Made::Added => "add",
-        coredns::Made::Lost => "no longer as written",
-        coredns::Made::Moved => "move",
-        coredns::Made::Removed => "remove",
+        Made::Added => "add",
+        Made::Lost => "no longer as written",
+        Made::Moved => "move",
+        Made::Removed => "remove",
     };
     // A file that is imported has no server block of its own.
     let place = if change.block.is_empty() {

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tsutsumi_api::resolver_policy::Rollout;
 use tsutsumi_providers::coredns::{
-    Ownership, identity_of,
+    Ownership,
     nsid::{Nsid, Shown},
+    shown_by,
 };
 
 use super::plan::{Change, Slot};
@@ -24,6 +26,10 @@ pub struct Record {
     pub ownership: Ownership,
     /// Which directives of the candidate are ours.
     pub candidate_ownership: Ownership,
+    /// Tells the text that is planned from an earlier one of ours that reads the same.
+    pub edition: u32,
+    /// To whom our last written text leads the root; none where to nobody of ours.
+    pub led: Option<String>,
     /// The pods that answered before the last write, and how often each had refused a reload.
     pub baseline: Vec<BaselinePod>,
 }
@@ -44,6 +50,8 @@ const CANDIDATE: &str = "candidate.Corefile";
 const OWNERSHIP: &str = "ownership.json";
 const CANDIDATE_OWNERSHIP: &str = "candidate-ownership.json";
 const BASELINE: &str = "baseline.json";
+const LED: &str = "led";
+const EDITION: &str = "edition.json";
 /// Holds a merge patch, so that one line of kubectl is enough.
 const RESTORE_PATCH: &str = "restore-patch.json";
 
@@ -73,6 +81,8 @@ impl Record {
             candidate: data.get(CANDIDATE).cloned(),
             ownership: json(data, OWNERSHIP)?,
             candidate_ownership: json(data, CANDIDATE_OWNERSHIP)?,
+            edition: json(data, EDITION)?,
+            led: data.get(LED).cloned(),
             baseline: json(data, BASELINE)?,
         })
     }
@@ -85,6 +95,7 @@ impl Record {
             (ORIGINAL, &self.original),
             (PREVIOUS, &self.previous),
             (CANDIDATE, &self.candidate),
+            (LED, &self.led),
         ];
         for (key, text) in texts {
             if let Some(text) = text {
@@ -94,6 +105,7 @@ impl Record {
         data.insert(OWNERSHIP.to_owned(), to_json(&self.ownership));
         data.insert(CANDIDATE_OWNERSHIP.to_owned(), to_json(&self.candidate_ownership));
         data.insert(BASELINE.to_owned(), to_json(&self.baseline));
+        data.insert(EDITION.to_owned(), to_json(&self.edition));
         if let Some(previous) = &self.previous {
             let patch = serde_json::json!({ "data": { slot.key.as_str(): previous } });
             data.insert(RESTORE_PATCH.to_owned(), patch.to_string());
@@ -128,6 +140,22 @@ impl Record {
         }
     }
 
+    /// The record with which `change` begins, after what `rollout` tells of the change before.
+    ///
+    /// A pod may still be about to load what stands there now, and show until then what it loaded before. Where that reads
+    /// like the candidate, the identity would prove nothing: the next plan's text gets one that no pod has shown.
+    #[must_use]
+    pub fn beginning(&self, change: &Change, rollout: Option<&Rollout>) -> Self {
+        let was_written =
+            rollout.is_some_and(|rollout| rollout.state.was_written() && rollout.identity == change.label());
+        let stood_before = self.previous.as_ref() == Some(&change.candidate);
+        let again = change.identity.is_some() && (was_written || stood_before);
+        Self {
+            edition: self.edition.wrapping_add(u32::from(again)),
+            ..self.saving(change)
+        }
+    }
+
     /// The record as it must stand before `change` may be written.
     #[must_use]
     pub fn saving(&self, change: &Change) -> Self {
@@ -137,6 +165,9 @@ impl Record {
             candidate: Some(change.candidate.clone()),
             ownership: self.ownership_of(&change.present).clone(),
             candidate_ownership: change.ownership.clone(),
+            edition: self.edition,
+            // Until it is written, nothing is led there.
+            led: self.led.clone(),
             baseline: self.baseline.clone(),
         }
     }
@@ -144,9 +175,7 @@ impl Record {
 
 /// The identities of ours that a text shows.
 fn tokens(text: &str) -> Vec<Nsid> {
-    let blocks = identity_of(text)
-        .map(|identity| identity.blocks)
-        .unwrap_or_default();
+    let blocks = shown_by(text).unwrap_or_default();
     let ours = |shown| match shown {
         Some(Shown::Ours(token)) => Some(token),
         _ => None,
@@ -172,7 +201,9 @@ fn to_json(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rollout::{Circumstances, enter};
     use super::*;
+    use tsutsumi_api::resolver_policy::RolloutState;
 
     fn slot() -> Slot {
         Slot {
@@ -190,12 +221,70 @@ mod tests {
             candidate: Some(". {\n log\n}\n".into()),
             ownership: Ownership::default(),
             candidate_ownership: Ownership::default(),
+            edition: 3,
+            led: Some("Managed".into()),
             baseline: vec![BaselinePod {
                 name: "coredns-1".into(),
                 reloads_failed: Some(2),
             }],
         };
         assert_eq!(Record::parse(&record.data(&slot())).unwrap(), record);
+    }
+
+    #[test]
+    fn a_text_that_pods_may_show_already_gets_another_identity() {
+        let change = |candidate: &str| Change {
+            slot: slot(),
+            present: "theirs".into(),
+            candidate: candidate.into(),
+            identity: Some(candidate.into()),
+            ownership: Ownership::default(),
+            lines: vec![],
+            present_is_ours: false,
+            leads_elsewhere: false,
+            led: None,
+        };
+        let at = Circumstances {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            generation: 1,
+            image: "coredns:1",
+        };
+        let record = Record {
+            previous: Some("before".into()),
+            candidate: Some("ours".into()),
+            edition: 4,
+            ..Record::default()
+        };
+        let edition = |candidate, state, identity| {
+            let rollout = enter(state, identity, "", None, at);
+            record.beginning(&change(candidate), Some(&rollout)).edition
+        };
+        for (candidate, state, identity, wanted, why) in [
+            (
+                "ours",
+                RolloutState::Settled,
+                "ours",
+                5,
+                "others put theirs over it",
+            ),
+            ("before", RolloutState::Written, "ours", 5, "a change of mind"),
+            ("new", RolloutState::Settled, "ours", 4, "nobody knows it"),
+            ("ours", RolloutState::HeldBack, "ours", 4, "no pod ever loaded it"),
+            (
+                "ours",
+                RolloutState::Settled,
+                "older",
+                4,
+                "it was prepared and never written",
+            ),
+        ] {
+            assert_eq!(edition(candidate, state, identity), wanted, "{why}");
+        }
+        let back = Change {
+            identity: None,
+            ..change("before")
+        };
+        assert_eq!(record.beginning(&back, None).edition, 4);
     }
 
     #[test]

@@ -164,6 +164,8 @@ mod tests {
             ownership: Ownership::default(),
             lines: vec![],
             present_is_ours,
+            leads_elsewhere: false,
+            led: None,
         }
     }
 
@@ -237,6 +239,15 @@ mod tests {
                 "{state:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_held_back_begins_again_whenever_it_is_planned() {
+        let held = in_state(RolloutState::HeldBack, "a");
+        assert!(matches!(
+            next(&replace_with("a"), Some(&held), at(0)),
+            Step::Save(..)
+        ));
     }
 
     #[test]

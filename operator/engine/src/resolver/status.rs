@@ -12,7 +12,11 @@ use super::{
     check::Checked,
     plan::{Plan, Planned},
 };
-use crate::{managed::Missing, ranges::AllowList};
+use crate::{
+    around::close::{Closing, Hindrance},
+    managed::Missing,
+    ranges::AllowList,
+};
 
 /// The newest round of probes.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +86,7 @@ pub fn status(inputs: &Inputs) -> ResolverPolicyStatus {
             inputs.checked.allow.iter().flat_map(AllowList::told).collect(),
             64,
         ),
-        plan: bounded(plan_lines(&inputs.planned.plan), 64),
+        plan: bounded(plan_lines(inputs), 64),
         warnings: bounded(
             inputs
                 .planned
@@ -90,6 +94,7 @@ pub fn status(inputs: &Inputs) -> ResolverPolicyStatus {
                 .iter()
                 .chain(&inputs.warnings)
                 .cloned()
+                .chain(hindrances(inputs))
                 .collect(),
             32,
         ),
@@ -171,14 +176,21 @@ fn programmed(inputs: &Inputs) -> Finding {
         return finding(FALSE, *reason, message.clone());
     }
     if !inputs.checked.enforces() {
-        let lines = plan_lines(&inputs.planned.plan).len();
+        let lines = plan_lines(inputs).len();
         let message = match lines {
             0 => "mode is Audit; the Corefile already says what the policy asks for".to_owned(),
             _ => format!("mode is Audit; Enforce would make {lines} changes, listed in status.plan"),
         };
         return finding(FALSE, Reason::AuditOnly, message);
     }
-    if let Some(Missing { reason, message }) = &inputs.planned.missing {
+    // A text with the line that watches is rolled out as any other, and what became of it is no secret.
+    let failed = inputs.rollout.is_some_and(|rollout| {
+        use RolloutState::{CanaryFailed, Overwritten, RolledBack};
+        matches!(rollout.state, CanaryFailed | Overwritten | RolledBack)
+    });
+    if let Some(Missing { reason, message }) = &inputs.planned.missing
+        && !(*reason == Reason::Watching && failed)
+    {
         return finding(FALSE, *reason, message.clone());
     }
     let Some(rollout) = inputs.rollout else {
@@ -196,6 +208,7 @@ fn programmed(inputs: &Inputs) -> Finding {
         ),
         RolloutState::CanaryFailed => finding(FALSE, Reason::CanaryFailed, rollout.message.clone()),
         RolloutState::RolledBack => finding(FALSE, Reason::RolledBack, rollout.message.clone()),
+        RolloutState::HeldBack => finding(FALSE, Reason::WouldGetWorse, rollout.message.clone()),
         RolloutState::Overwritten => finding(FALSE, Reason::OverwrittenBy, rollout.message.clone()),
         _ => finding(FALSE, Reason::RollingOut, rollout.message.clone()),
     }
@@ -284,7 +297,7 @@ fn ready(inputs: &Inputs, [accepted, programmed, verified]: [&Finding; 3]) -> Fi
 fn stalled(inputs: &Inputs) -> Finding {
     let finding =
         |status, reason, message: String| Finding::new(ConditionType::Stalled, status, reason, message);
-    let passing = [Reason::TargetNotFound, Reason::ResolverNotReady];
+    let passing = [Reason::TargetNotFound, Reason::ResolverNotReady, Reason::Watching];
     let by_plan = match (&inputs.planned.plan, &inputs.planned.missing) {
         (Plan::Blocked { reason, message }, _) | (_, Some(Missing { reason, message })) => {
             Some((*reason, message.clone())).filter(|(reason, _)| !passing.contains(reason))
@@ -328,11 +341,24 @@ fn target(inputs: &Inputs) -> Option<TargetStatus> {
     })
 }
 
-fn plan_lines(plan: &Plan) -> Vec<String> {
-    match plan {
+fn plan_lines(inputs: &Inputs) -> Vec<String> {
+    let corefile = match &inputs.planned.plan {
         Plan::Replace(change) => change.lines.clone(),
         Plan::Blocked { .. } | Plan::InForce { .. } => Vec::new(),
-    }
+    };
+    let closings = inputs.checked.closings.iter().filter_map(Closing::line);
+    corefile.into_iter().chain(closings).collect()
+}
+
+/// What is not closed as the policy wants it.
+fn hindrances<'a>(inputs: &'a Inputs) -> impl Iterator<Item = String> + use<'a> {
+    inputs.checked.closings.iter().filter_map(|closing| {
+        let Hindrance { why, cure } = closing.hindrance.as_ref()?;
+        Some(format!(
+            "the namespace {} is not closed as `waysAround.close` says: {why}. {cure}",
+            closing.namespace
+        ))
+    })
 }
 
 fn controls(verified: &Verified) -> Vec<ControlStatus> {

@@ -18,7 +18,7 @@ use super::{
     status::{Inputs, Verified, status},
 };
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, OutsideZone},
     testing::{edit, kubeadm},
 };
 
@@ -85,6 +85,49 @@ fn a_written_plan_leaves_nothing_to_do() {
         other => panic!("a second plan wants {other:?}"),
     }
     assert!(change.identity.is_some() && !change.lines.is_empty() && !change.present_is_ours);
+}
+
+#[test]
+fn a_text_that_others_replaced_comes_back_with_an_identity_that_no_pod_shows() {
+    let (policy, before) = (enforcing(), kubeadm());
+    let first = planned(&policy, &before, &Record::default());
+    let (_, record) = written(&before, &first);
+    let Plan::Replace(old) = first.plan else {
+        panic!("nothing is to be written: {:?}", first.plan)
+    };
+    let at = Circumstances {
+        now: Timestamp::UNIX_EPOCH,
+        generation: 1,
+        image: "coredns:1",
+    };
+    let settled = enter(RolloutState::Settled, old.label(), "", None, at);
+    // The text from before the policy stands there again, and nobody can tell which pods have loaded it.
+    let Plan::Replace(again) = planned(&policy, &before, &record).plan else {
+        panic!("a revert is answered")
+    };
+    let record = record.beginning(&again, Some(&settled));
+    let Plan::Replace(new) = planned(&policy, &before, &record).plan else {
+        panic!("a revert is answered")
+    };
+    assert_ne!(new.identity, old.identity);
+    let saved = enter(RolloutState::Saved, again.label(), "", Some(&settled), at);
+    let record = record.beginning(&new, Some(&saved));
+    assert_eq!(
+        planned(&policy, &before, &record).plan,
+        Plan::Replace(new.clone()),
+        "and that one stays"
+    );
+    let (after, _) = written(
+        &before,
+        &Planned {
+            plan: Plan::Replace(new.clone()),
+            warnings: vec![],
+            missing: None,
+        },
+    );
+    assert!(
+        matches!(planned(&policy, &after, &record).plan, Plan::InForce { identity, .. } if identity == new.identity)
+    );
 }
 
 #[test]
@@ -379,6 +422,18 @@ fn the_probe_zone_is_led_to_where_its_service_is_and_an_unknown_address_changes_
         "{text}"
     );
     assert!(!candidate(&quiet, &cluster).contains("probe."), "nobody asked");
+    let mut both = cluster.clone();
+    both.installed.outside_zone = Some(OutsideZone {
+        name: "probe-outside.tsutsumi.test".parse().unwrap(),
+        address: "198.51.100.2".parse().unwrap(),
+    });
+    let text = candidate(&enforcing(), &both);
+    for lead in [
+        "probe.tsutsumi.test 10.96.0.20:53",
+        "probe-outside.tsutsumi.test 198.51.100.2:53",
+    ] {
+        assert!(text.contains(&format!("forward {lead} {{")), "{text}");
+    }
 
     let first = planned(&enforcing(), &cluster, &Record::default());
     let (mut after, record) = written(&cluster, &first);

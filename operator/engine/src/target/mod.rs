@@ -42,6 +42,8 @@ pub struct Target {
     pub pods: Vec<DnsPod>,
     /// What a canary is made from.
     pub template: CanaryTemplate,
+    /// Whether its template mounts the authorities for the hop to a managed resolver.
+    pub has_authority: bool,
     /// The version in the image's tag, without `v`.
     pub image_version: Option<String>,
     /// Who runs the cluster.
@@ -88,6 +90,8 @@ pub struct DnsPod {
     pub ready: bool,
     /// Whether it uses its node's network.
     pub host_network: bool,
+    /// Whether it mounts the authorities for the hop to a managed resolver.
+    pub has_authority: bool,
     /// Restarts of its containers.
     pub restarts: u32,
 }
@@ -145,6 +149,7 @@ pub fn find(cluster: &Cluster, wanted: Option<&TargetRef>) -> Result<Target, Tar
     let template = template::canary(found.template, container, source.as_ref(), &pods);
     Ok(Target {
         image_version: version_of_image(&template.image),
+        has_authority: template::has_authority(found.template, container),
         workload,
         service,
         config_map: source,
@@ -310,6 +315,7 @@ fn pods(cluster: &Cluster, found: &Found<'_>, service: Option<&DnsService>) -> V
             metrics_port,
             ready: pod.ready,
             host_network: pod.host_network,
+            has_authority: pod.has_authority,
             restarts: pod.restarts,
         })
         .collect();

@@ -10,6 +10,7 @@ use k8s_openapi::{
 use tsutsumi_model::Port;
 
 use super::{DnsPod, DnsService};
+use crate::managed::hop;
 
 /// The port of DNS (RFC 1035, 4.2).
 const DNS: Port = Port::new(53).unwrap();
@@ -194,6 +195,18 @@ pub(crate) fn files(template: &PodTemplateSpec, container: &Container) -> Vec<Mo
         .collect();
     files.sort_by(|a, b| (&a.path, &a.config_map).cmp(&(&b.path, &b.config_map)));
     files
+}
+
+/// Whether the container has the whole ConfigMap with the authorities for the hop, where a Corefile looks for it.
+pub(super) fn has_authority(template: &PodTemplateSpec, container: &Container) -> bool {
+    mounts(template, container).any(|(mount, volume)| {
+        let whole = mount.sub_path.as_deref().unwrap_or_default().is_empty();
+        let map = volume.config_map.as_ref();
+        whole
+            && mount.mount_path.trim_end_matches('/') == hop::FOLDER
+            && map
+                .is_some_and(|map| map.name == hop::AUTHORITY && map.items.as_ref().is_none_or(Vec::is_empty))
+    })
 }
 
 /// The port on which the pods serve DNS: where the Service leads, else what the container declares, else 53.

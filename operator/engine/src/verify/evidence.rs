@@ -94,6 +94,16 @@ pub fn keep(
     })
 }
 
+/// A text that stands beside the evidence: the newest counts.
+#[must_use]
+pub fn beside(key: &str, text: &str) -> Kept {
+    Kept {
+        key: Some(key.to_owned()),
+        text: text.to_owned(),
+        digest: digest(text),
+    }
+}
+
 /// The ConfigMap's data with new evidence in it: of each key the newest stays, and keys that are not ours stay as they
 /// are.
 #[must_use]

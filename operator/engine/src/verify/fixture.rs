@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use tsutsumi_controls::{Source, Start};
 use tsutsumi_model::{
-    Ask, Asker, ClientAddress, DnsAnswer, Endpoint, Exposure, Heard, MarkKey, MetricName, MetricSample,
-    Observation, Probe, Rcode, Saw, Tally, Transport, Vantage,
+    Ask, Asker, ClientAddress, DnsAnswer, Endpoint, Exposure, Failure, Heard, MarkKey, MetricName,
+    MetricSample, Observation, Probe, Rcode, RootAnswer, RootKey, RootRecord, RootWanted, Saw, Tally,
+    Transport, Vantage,
 };
 
 use super::{
-    Aim, Asked, Availability, Marks, Others, Round, RoundInput, RoundPod, Step, TargetNames, Trial,
+    Aim, Around, Asked, Availability, Lever, Marks, Others, Root, Round, RoundInput, RoundPod, Sentinel,
+    Step, TargetNames, Trial,
     series::{PORTS, UPSTREAMS},
 };
+
+/// Of the root's key.
+const TAG: u16 = 38_696;
 
 pub(super) fn endpoint(text: &str) -> Endpoint {
     let socket: std::net::SocketAddr = text.parse().unwrap();
@@ -50,12 +56,13 @@ pub(super) fn input(pods: usize) -> RoundInput {
             config_map: "coredns".into(),
         },
         pods: (0..pods).map(pod).collect(),
+        service: Some(endpoint("10.96.0.10:53")),
         resolvers: vec![RoundPod {
             label: "tsutsumi/tsutsumi-unbound-town-0".into(),
             endpoints: vec![endpoint("10.1.0.1:53")],
             metrics: None,
             ready: true,
-            image_version: None,
+            image_version: Some("1.26.2".into()),
         }],
         exposures: vec![Exposure {
             object: "Service kube-system/dns-nodeport".into(),
@@ -64,6 +71,10 @@ pub(super) fn input(pods: usize) -> RoundInput {
             hostnames: vec![],
             client_address: ClientAddress::Kept,
         }],
+        around: Some(Around {
+            resolvers: vec!["198.51.100.53".parse().unwrap()],
+            ..Around::default()
+        }),
         cluster_domain: "cluster.local".parse().unwrap(),
         namespace: "tsutsumi".into(),
         forwarded_name: Some("www.example.jp".parse().unwrap()),
@@ -71,9 +82,46 @@ pub(super) fn input(pods: usize) -> RoundInput {
         inside: Availability::Present,
         outside: Availability::Present,
         zone: Availability::Present,
+        zone_outside: Availability::Present,
         zone_server: Some(endpoint("10.96.0.53:53")),
+        root: Root::Known(Box::new(start())),
         unsupported: BTreeMap::new(),
     }
+}
+
+/// A root of one server and one key.
+fn start() -> Start {
+    Start {
+        servers: [(
+            "a.root.town".parse().unwrap(),
+            ["192.0.2.1".parse().unwrap()].into(),
+        )]
+        .into(),
+        hints: Source::ConfigMap("hints".into()),
+        keys: vec![RootKey::new(TAG, 13, &[7; 32])],
+        anchors: Source::ConfigMap("keys".into()),
+        bundled: None,
+    }
+}
+
+fn about_root(ask: &Ask) -> Saw {
+    let Ask::Root(question) = ask else {
+        panic!("{ask:?}");
+    };
+    let Start { servers, keys, .. } = start();
+    let records = match &question.wanted {
+        RootWanted::Servers => servers.into_keys().map(RootRecord::Server).collect(),
+        RootWanted::Keys => keys.into_iter().map(RootRecord::Key).collect(),
+        RootWanted::V4(name) => vec![RootRecord::Address(name.clone(), "192.0.2.1".parse().unwrap())],
+        RootWanted::V6(_) => vec![],
+    };
+    Saw::Root(RootAnswer {
+        rcode: Rcode::NOERROR,
+        authentic: true,
+        extended_errors: vec![],
+        records,
+        unread: 0,
+    })
 }
 
 /// What a hardened resolver of this version lets a round see.
@@ -85,16 +133,28 @@ fn answer((purpose, probe): &Step, version: &str) -> Observation {
     let saw = match purpose.aim {
         Aim::Validation(Trial::Good | Trial::Chain) => validated(Rcode::NOERROR, 1),
         Aim::Validation(Trial::Absent) => validated(Rcode::NXDOMAIN, 0),
-        Aim::Validation(Trial::Insecure) => dns(Rcode::NOERROR, 1, 90, false),
-        Aim::Validation(_) => dns(Rcode::SERVFAIL, 0, 60, false),
+        Aim::ForeignAlive | Aim::Validation(Trial::Insecure) => dns(Rcode::NOERROR, 1, 90, false),
+        Aim::Sentinel(Sentinel::Is, TAG) | Aim::Sentinel(Sentinel::Not, _)
+            if purpose.aim != Aim::Sentinel(Sentinel::Not, TAG) =>
+        {
+            validated(Rcode::NOERROR, 1)
+        }
+        Aim::RootKeys | Aim::RootServers | Aim::RootAddresses => about_root(&probe.ask),
+        Aim::Sentinel(..) | Aim::Validation(_) => dns(Rcode::SERVFAIL, 0, 60, false),
         Aim::Metrics => metrics(version, 0),
         Aim::MetricsAfter => metrics(version, UPSTREAMS),
-        Aim::Ports => tally(Rcode::NOERROR, PORTS),
+        Aim::Ports | Aim::PortsOutside => tally(Rcode::NOERROR, PORTS),
         Aim::Upstreams => tally(Rcode::NXDOMAIN, UPSTREAMS),
         Aim::SizeWith4096 => dns(Rcode::NOERROR, 70, 1230, true),
         Aim::SizeWithoutEdns => dns(Rcode::NOERROR, 28, 510, true),
         Aim::SizeOverTcp => dns(Rcode::NOERROR, 120, 2010, false),
-        Aim::InsideAny => dns(Rcode::NOERROR, 0, 70, false),
+        Aim::InsideAny | Aim::Lever(Lever::Any) => dns(Rcode::NOERROR, 0, 70, false),
+        Aim::Lever(Lever::Keys) => dns(Rcode::NOERROR, 2, 260, false),
+        Aim::Lever(Lever::Text) => match &probe.ask {
+            Ask::Dns(question) if question.transport == Transport::Tcp => dns(Rcode::NOERROR, 2, 1990, false),
+            _ => dns(Rcode::NOERROR, 0, 110, true),
+        },
+        Aim::PastClusterDns => Saw::Nothing(Failure::Timeout),
         aim if aim.vantage() == Vantage::Outside => dns(Rcode::REFUSED, 0, 60, false),
         _ => dns(Rcode::NOERROR, 1, 90, false),
     };
@@ -114,6 +174,7 @@ pub(super) fn dns(rcode: Rcode, answers: u16, bytes: u32, truncated: bool) -> Sa
         query_bytes: 60,
         answer_bytes: bytes,
         answers,
+        addresses: vec![],
         nsid: None,
         extended_errors: vec![],
     })
@@ -156,11 +217,15 @@ fn metrics(version: &str, asked_on: u16) -> Saw {
 
 /// What a probe zone hears of a round at such a resolver.
 pub(super) fn heard_of(round: &Round) -> BTreeMap<u32, Heard> {
-    let ports = round
-        .series
-        .iter()
-        .filter(|(purpose, _)| purpose.aim == Aim::Ports);
-    ports.map(|(_, probe)| (probe.id, heard())).collect()
+    let heard_as = |(purpose, probe): &Step| {
+        let zone = match purpose.aim {
+            Aim::Ports => Vantage::Inside,
+            Aim::PortsOutside => Vantage::Outside,
+            _ => return None,
+        };
+        Some((probe.id, Heard { zone, ..heard() }))
+    };
+    round.steps().filter_map(heard_as).collect()
 }
 
 /// One address that asked from ports that nobody guesses.
@@ -194,6 +259,7 @@ pub(super) fn marks() -> Marks {
         5000,
         NOW,
     )
+    .and_outside("probe-outside.tsutsumi.test".parse().unwrap())
 }
 
 /// Any observation.

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use tsutsumi_controls::{AclLeak, Dossier, Hole, Judgement, KnownVersion, PodFacts, Round, Step, judge_all};
 use tsutsumi_model::{Ask, ControlId, Heard, MetricName, Observation, Saw, Verdict};
-use tsutsumi_providers::coredns::version::{AclProtection, CoreDnsVersion};
+use tsutsumi_providers::{
+    coredns::version::{AclProtection, CoreDnsVersion},
+    unbound::version::UnboundVersion,
+};
 
 use super::{RoundInput, RoundPod, evidence::Behind};
 
@@ -73,14 +76,19 @@ fn dossier(
         asked: input.asked,
         target: input.target.clone(),
         pods: facts(&input.pods),
+        service: input.service,
         resolvers: facts(&input.resolvers),
         exposures: input.exposures.clone(),
+        around: input.around.clone(),
         inside: input.inside.clone(),
         outside: input.outside.clone(),
         zone: input.zone.clone(),
+        zone_outside: input.zone_outside.clone(),
         zone_server: input.zone_server,
+        root: input.root.clone(),
         unsupported: input.unsupported.clone(),
         versions: Vec::new(),
+        resolver_versions: Vec::new(),
         steps,
         observations,
         heard,
@@ -89,6 +97,11 @@ fn dossier(
         .running_versions()
         .iter()
         .filter_map(|version| known(version))
+        .collect();
+    dossier.resolver_versions = dossier
+        .resolver_tags()
+        .iter()
+        .filter_map(|version| known_unbound(version))
         .collect();
     dossier
 }
@@ -123,6 +136,21 @@ fn known(running: &str) -> Option<KnownVersion> {
     })
 }
 
+/// What is known of a version of Unbound; `None` if it is none.
+fn known_unbound(running: &str) -> Option<KnownVersion> {
+    let version: UnboundVersion = running.parse().ok()?;
+    let holes = version.known_holes().into_iter().map(|hole| Hole {
+        id: hole.id.to_owned(),
+        fixed_in: hole.fixed_in.to_string(),
+        what: hole.what.to_owned(),
+    });
+    Some(KnownVersion {
+        running: running.to_owned(),
+        acl_leak: None,
+        holes: holes.collect(),
+    })
+}
+
 /// An observation as evidence: of metrics only what the control looks at, of a series its server and its tally. The
 /// names of a series carry seals that are over by then, and there are hundreds.
 fn slim(control: ControlId, observation: &Observation) -> Observation {
@@ -132,9 +160,15 @@ fn slim(control: ControlId, observation: &Observation) -> Observation {
             MetricName::CorednsProxyConnCacheHitsTotal,
             MetricName::CorednsProxyConnCacheMissesTotal,
         ],
-        ControlId::Dns01 | ControlId::Dns02 | ControlId::Dns05 | ControlId::Dns09 | ControlId::Dns12 => {
-            &[MetricName::CorednsBuildInfo]
-        }
+        ControlId::Dns01
+        | ControlId::Dns02
+        | ControlId::Dns04
+        | ControlId::Dns05
+        | ControlId::Dns06
+        | ControlId::Dns07
+        | ControlId::Dns09
+        | ControlId::Dns11
+        | ControlId::Dns12 => &[MetricName::CorednsBuildInfo],
     };
     if let Saw::Metrics(samples) = &mut observation.saw {
         samples.retain(|sample| looked_at.contains(&sample.name));

@@ -5,7 +5,10 @@
 
 pub mod evidence;
 mod judge;
+mod levers;
+mod past;
 mod questions;
+mod roots;
 mod series;
 mod validation;
 
@@ -13,7 +16,8 @@ use std::collections::BTreeMap;
 
 use tsutsumi_api::resolver_policy::{self, AnyQueries, Recursion, ResolverPolicySpec, SourcePorts};
 pub use tsutsumi_controls::{
-    Aim, Asked, Availability, Others, Place, Purpose, Round, Step, Target as TargetNames, Trial, Warmed,
+    Aim, Around, Asked, Availability, Lever, Others, Place, Purpose, Root, Round, Sentinel, Step,
+    Target as TargetNames, Trial, Warmed,
 };
 use tsutsumi_model::{ControlId, DomainName, Endpoint, Exposure};
 
@@ -45,10 +49,14 @@ pub struct RoundInput {
     pub target: TargetNames,
     /// The DNS pods.
     pub pods: Vec<RoundPod>,
+    /// Where pods ask: the Service in front of the DNS pods, if there is one.
+    pub service: Option<Endpoint>,
     /// The pods of the managed resolver behind them.
     pub resolvers: Vec<RoundPod>,
     /// The ways from outside to them.
     pub exposures: Vec<Exposure>,
+    /// The ways around them; none where nobody asked.
+    pub around: Option<Around>,
     /// The cluster's domain, for example `cluster.local`.
     pub cluster_domain: DomainName,
     /// The namespace with the name that has a big answer: our own.
@@ -63,8 +71,12 @@ pub struct RoundInput {
     pub outside: Availability,
     /// Whether there is a probe zone, and a way from the pods to it.
     pub zone: Availability,
+    /// Whether there is a probe zone outside, and a way from the pods to it.
+    pub zone_outside: Availability,
     /// Where resolvers ask the probe zone.
     pub zone_server: Option<Endpoint>,
+    /// What the managed resolver starts from.
+    pub root: Root,
     /// Controls for which the platform has no lever, with its own setting.
     pub unsupported: BTreeMap<ControlId, String>,
 }

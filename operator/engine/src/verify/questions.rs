@@ -12,13 +12,15 @@ use tsutsumi_model::{
 };
 
 use super::{
-    Aim, Availability, Place, Purpose, Round, RoundInput, RoundPod, Step, Warmed,
+    Aim, Availability, Place, Purpose, Round, RoundInput, RoundPod, Step, Warmed, levers, past, roots,
     series::{self, Marks},
     validation,
 };
 
 /// The most pods that a round probes.
 pub const MAX_PODS: usize = 64;
+/// The most pods of a managed resolver that a round probes.
+const MAX_RESOLVERS: usize = 16;
 /// The most exposed addresses that a round probes.
 pub const MAX_EXPOSED: usize = 64;
 /// The most zones with a server block of their own that a round asks for.
@@ -28,8 +30,6 @@ pub const LARGE_ANSWER: &str = "tsutsumi-large-answer";
 
 /// Below this name nothing exists (RFC 6761, 6.2), so it is forwarded and denied.
 const FORWARDED_ABSENT: &str = "tsutsumi-probe.test";
-/// What an ordinary client offers, in bytes.
-const OFFERED: Option<u16> = Some(1232);
 
 const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 
@@ -46,17 +46,29 @@ pub fn plan_round(input: &RoundInput, nonce: &str, marks: Option<&Marks>) -> Res
     let inside = input.inside == Availability::Present;
     let outside = input.outside == Availability::Present;
     let mut round = Round::default();
+    let mut prepared = Vec::new();
     if inside {
-        round.warm = plan.warm(&pods);
+        let (texts, pods_with_text) = levers::prepare(&mut plan, input, &pods, marks)?;
+        round.warm = texts;
+        round.warm.extend(plan.warm(&pods));
+        prepared = pods_with_text;
     }
     if outside {
         round.outside = plan.outside(&pods, &exposed(input));
+        round
+            .outside
+            .extend(past::plan(&mut plan, input, Aim::ForeignAlive)?);
     }
     if inside {
         round.inside = plan.inside(&pods);
         round
             .inside
             .extend(validation::plan(&mut plan, input, &pods, marks)?);
+        round.inside.extend(roots::plan(&mut plan, input, &pods, marks)?);
+        round.inside.extend(levers::plan(&mut plan, &prepared, marks));
+        round
+            .inside
+            .extend(past::plan(&mut plan, input, Aim::PastClusterDns)?);
         round.series = series::plan(&mut plan, input, &pods, marks)?;
     }
     if !round.series.is_empty() {
@@ -64,6 +76,9 @@ pub fn plan_round(input: &RoundInput, nonce: &str, marks: Option<&Marks>) -> Res
             .iter()
             .filter_map(|pod| plan.metrics(Aim::MetricsAfter, pod))
             .collect();
+    }
+    if inside && input.zone_outside == Availability::Present {
+        round.series_outside = series::plan_outside(&mut plan, input, &pods, marks)?;
     }
     Ok(round)
 }
@@ -271,16 +286,13 @@ impl Planner {
         let edns = match aim {
             Aim::SizeWith4096 | Aim::SizeOverTcp => Some(4096),
             Aim::SizeWithoutEdns => None,
-            _ => OFFERED,
+            _ => Some(DnsQuestion::ORDINARY_EDNS),
         };
         let question = DnsQuestion {
-            server,
-            transport,
-            name: name.clone(),
             qtype,
             qclass,
             edns,
-            validator: None,
+            ..DnsQuestion::ordinary(server, transport, name.clone())
         };
         self.step(aim, place.clone(), Ask::Dns(question))
     }
@@ -292,6 +304,24 @@ fn pods(input: &RoundInput) -> Vec<&RoundPod> {
     pods.sort_by_key(|pod| (!pod.ready, &pod.label));
     pods.truncate(MAX_PODS);
     pods
+}
+
+/// Where names are resolved, each by its first address: the pods of cluster DNS, and those of the managed resolver.
+pub(super) fn resolving(input: &RoundInput, pods: &[&RoundPod]) -> impl Iterator<Item = (Place, Endpoint)> {
+    let pods = pods
+        .iter()
+        .filter_map(|pod| Some((place(pod), endpoints(pod).next()?)));
+    pods.chain(resolvers(input))
+}
+
+/// The pods of the managed resolver that a round probes, sorted: those that serve before those that do not.
+pub(super) fn resolvers(input: &RoundInput) -> impl Iterator<Item = (Place, Endpoint)> {
+    let mut resolvers: Vec<&RoundPod> = input.resolvers.iter().collect();
+    resolvers.sort_by_key(|pod| (!pod.ready, &pod.label));
+    resolvers
+        .into_iter()
+        .take(MAX_RESOLVERS)
+        .filter_map(|pod| Some((Place::Resolver(pod.label.clone()), endpoints(pod).next()?)))
 }
 
 /// A pod's addresses, sorted, each once.

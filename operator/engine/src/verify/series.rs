@@ -1,4 +1,4 @@
-//! The series of a round: names of the probe zone, which hears how it is asked, and names that go to the upstreams.
+//! The series of a round: names of the probe zones, which hear how they are asked, and names that go to the upstreams.
 
 use std::num::NonZeroU16;
 
@@ -12,19 +12,20 @@ use super::{
 
 /// How many names of the probe zone every pod is asked for: what the rule for ports wants.
 pub(super) const PORTS: u16 = 256;
-const PORTS_PER_SECOND: NonZeroU16 = NonZeroU16::new(40).expect("40 is not 0");
+const PORTS_PER_SECOND: NonZeroU16 = NonZeroU16::new(100).expect("100 is not 0");
 
 /// How many forwarded names every pod is asked for.
 pub(super) const UPSTREAMS: u16 = 32;
-const UPSTREAMS_PER_SECOND: NonZeroU16 = NonZeroU16::new(8).expect("8 is not 0");
+const UPSTREAMS_PER_SECOND: NonZeroU16 = NonZeroU16::new(16).expect("16 is not 0");
 
 /// How long a name counts at the probe zone: longer than any round takes, shorter than a replay is worth.
 const LIFETIME: SignedDuration = SignedDuration::from_mins(10);
 
-/// Makes the names of a probe zone that one round asks for.
+/// Makes the names of the probe zones that one round asks for.
 #[derive(Clone, Debug)]
 pub struct Marks {
     zone: DomainName,
+    outside: Option<DomainName>,
     key: MarkKey,
     first_sample: u32,
     expires: u32,
@@ -37,10 +38,25 @@ impl Marks {
         let expires = now.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX).as_second();
         Self {
             zone,
+            outside: None,
             key,
             first_sample,
             expires: u32::try_from(expires).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The same, with names of the zone outside, which knows the same key.
+    #[must_use]
+    pub fn and_outside(self, zone: DomainName) -> Self {
+        Self {
+            outside: Some(zone),
+            ..self
+        }
+    }
+
+    /// The zone.
+    pub(super) const fn zone(&self) -> &DomainName {
+        &self.zone
     }
 
     /// Under which number the zone remembers what came of the probe with this id.
@@ -51,13 +67,23 @@ impl Marks {
 
     /// A name that nobody asked for before.
     pub(super) fn name(&self, name: ZoneName, probe: u32, number: u16) -> Result<DomainName, NameError> {
+        self.name_in(&self.zone, name, probe, number)
+    }
+
+    fn name_in(
+        &self,
+        zone: &DomainName,
+        name: ZoneName,
+        probe: u32,
+        number: u16,
+    ) -> Result<DomainName, NameError> {
         let mark = Mark {
             name,
             sample: self.sample(probe),
             number,
             expires: self.expires,
         };
-        mark.name_in(&self.zone, &self.key)
+        mark.name_in(zone, &self.key)
     }
 }
 
@@ -77,16 +103,48 @@ pub(super) fn plan(
             continue;
         };
         if let Some(marks) = marks {
-            let probe = planner.next();
-            let names = (0..PORTS).map(|number| marks.name(ZoneName::Port, probe, number));
-            let ask = series(server, names.collect::<Result<_, _>>()?, PORTS_PER_SECOND);
-            steps.push(planner.step(Aim::Ports, place(pod), ask));
+            steps.push(ports(planner, Aim::Ports, pod, server, marks, &marks.zone)?);
         }
         let names = (0..UPSTREAMS).map(|number| planner.forwarded(number)).collect();
         let ask = series(server, names, UPSTREAMS_PER_SECOND);
         steps.push(planner.step(Aim::Upstreams, place(pod), ask));
     }
     Ok(steps)
+}
+
+/// One series for each pod, for names of the zone outside.
+pub(super) fn plan_outside(
+    planner: &mut Planner,
+    input: &RoundInput,
+    pods: &[&RoundPod],
+    marks: Option<&Marks>,
+) -> Result<Vec<Step>, NameError> {
+    let mut steps = Vec::new();
+    let zone = marks.and_then(|marks| Some((marks, marks.outside.as_ref()?)));
+    let Some((marks, zone)) = zone.filter(|_| input.asked.random_ports) else {
+        return Ok(steps);
+    };
+    for pod in pods {
+        if let Some(server) = endpoints(pod).next() {
+            steps.push(ports(planner, Aim::PortsOutside, pod, server, marks, zone)?);
+        }
+    }
+    Ok(steps)
+}
+
+/// A series for names of one zone.
+fn ports(
+    planner: &mut Planner,
+    aim: Aim,
+    pod: &RoundPod,
+    server: Endpoint,
+    marks: &Marks,
+    zone: &DomainName,
+) -> Result<Step, NameError> {
+    let probe = planner.next();
+    let names = (0..PORTS).map(|number| marks.name_in(zone, ZoneName::Port, probe, number));
+    let ask = series(server, names.collect::<Result<_, _>>()?, PORTS_PER_SECOND);
+    Ok(planner.step(aim, place(pod), ask))
 }
 
 fn series(server: Endpoint, names: Vec<DomainName>, per_second: NonZeroU16) -> Ask {
@@ -114,6 +172,7 @@ mod tests {
         round
             .series
             .iter()
+            .chain(&round.series_outside)
             .map(|(purpose, probe)| match &probe.ask {
                 Ask::Series(series) => (purpose, probe.id, series),
                 other => panic!("{other:?}"),
@@ -132,7 +191,7 @@ mod tests {
                 series.names.iter().all(|name| seen.insert(name.to_string())),
                 "once each"
             );
-            if purpose.aim != Aim::Ports {
+            if purpose.aim == Aim::Upstreams {
                 assert_eq!(series.names.len(), usize::from(UPSTREAMS));
                 assert!(
                     series
@@ -143,8 +202,12 @@ mod tests {
                 continue;
             }
             assert_eq!(series.names.len(), usize::from(PORTS));
+            let zone = match purpose.aim {
+                Aim::PortsOutside => ".probe-outside.tsutsumi.test",
+                _ => ".probe.tsutsumi.test",
+            };
             for (name, number) in series.names.iter().zip(0..) {
-                let label = name.as_str().strip_suffix(".probe.tsutsumi.test").unwrap();
+                let label = name.as_str().strip_suffix(zone).unwrap();
                 let mark = Mark::read(
                     label,
                     &MarkKey::new(KEY),
@@ -157,7 +220,26 @@ mod tests {
                 );
             }
         }
-        assert_eq!(seen.len(), 2 * usize::from(PORTS + UPSTREAMS));
+        assert_eq!(seen.len(), 2 * usize::from(2 * PORTS + UPSTREAMS));
+        assert!(
+            round
+                .series
+                .iter()
+                .all(|(purpose, _)| purpose.aim != Aim::PortsOutside),
+            "no zone is asked while the other one is"
+        );
+    }
+
+    #[test]
+    fn a_round_for_two_pods_asks_less_than_1500_questions() {
+        let round = plan_round(&input(2), "n0nce", Some(&marks())).unwrap();
+        let questions = |ask: &Ask| match ask {
+            Ask::Dns(_) | Ask::Root(_) => 1,
+            Ask::Series(series) => series.names.len(),
+            Ask::Metrics(_) => 0,
+        };
+        let asked: usize = round.steps().map(|(_, probe)| questions(&probe.ask)).sum();
+        assert!((600..1500).contains(&asked), "{asked} questions");
     }
 
     #[test]
@@ -180,10 +262,18 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let deaf = plan_round(&input, "n0nce", None).unwrap();
+        assert!(deaf.series_outside.is_empty(), "there is nothing to compare with");
         assert_eq!(aims(&deaf), [Aim::Upstreams]);
         assert_eq!(deaf.after.len(), 1);
+        input.zone = Availability::Present;
+        input.zone_outside = Availability::Missing("nobody runs one".into());
+        let near = plan_round(&input, "n0nce", Some(&marks())).unwrap();
+        assert_eq!(aims(&near), [Aim::Ports, Aim::Upstreams]);
+        input.zone_outside = Availability::Present;
+        let both = plan_round(&input, "n0nce", Some(&marks())).unwrap();
+        assert_eq!(aims(&both), [Aim::Ports, Aim::Upstreams, Aim::PortsOutside]);
         input.asked.random_ports = false;
         let none = plan_round(&input, "n0nce", Some(&marks())).unwrap();
-        assert!(none.series.is_empty() && none.after.is_empty());
+        assert!(aims(&none).is_empty() && none.after.is_empty());
     }
 }

@@ -18,7 +18,7 @@ const NONCE: &str = "n0nce";
 fn questions(steps: &[Step]) -> impl Iterator<Item = (&Purpose, &DnsQuestion)> {
     steps.iter().filter_map(|(purpose, probe)| match &probe.ask {
         Ask::Dns(question) => Some((purpose, question)),
-        Ask::Metrics(_) | Ask::Series(_) => None,
+        Ask::Metrics(_) | Ask::Root(_) | Ask::Series(_) => None,
     })
 }
 
@@ -38,11 +38,29 @@ fn judge_round(
         .collect()
 }
 
-fn states(input: &RoundInput, round: &Round, seen: Vec<Observation>) -> Vec<ControlState> {
-    judge_round(input, round, seen)
-        .into_iter()
-        .map(|(verdict, _)| verdict.state)
+/// The controls that came to something else.
+fn except(
+    state: ControlState,
+    input: &RoundInput,
+    round: &Round,
+    seen: Vec<Observation>,
+) -> Vec<(ControlId, ControlState)> {
+    let verdicts = judge_round(input, round, seen).into_iter();
+    verdicts
+        .map(|(verdict, _)| (verdict.control, verdict.state))
+        .filter(|(_, other)| *other != state)
         .collect()
+}
+
+/// What a control came to.
+fn of(
+    id: ControlId,
+    verdicts: Vec<(tsutsumi_model::Verdict, Vec<Observation>)>,
+) -> (tsutsumi_model::Verdict, Vec<Observation>) {
+    verdicts
+        .into_iter()
+        .find(|(verdict, _)| verdict.control == id)
+        .unwrap()
 }
 
 #[test]
@@ -61,10 +79,11 @@ fn a_cluster_that_behaves_passes_every_control() {
 fn no_answers_no_pass() {
     let input = input(2);
     let round = plan_round(&input, NONCE).unwrap();
-    assert_eq!(states(&input, &round, vec![]), [ControlState::Indeterminate; 6]);
+    assert_eq!(except(ControlState::Indeterminate, &input, &round, vec![]), []);
+    let seen = behave(&round, "1.14.7");
     assert_eq!(
-        states(&input, &Round::default(), behave(&round, "1.14.7")),
-        [ControlState::Indeterminate; 6]
+        except(ControlState::Indeterminate, &input, &Round::default(), seen),
+        []
     );
 }
 
@@ -77,7 +96,7 @@ fn caches_are_filled_before_the_outside_asks_and_cached_names_come_first() {
         round
             .warm
             .iter()
-            .all(|(purpose, _)| matches!(purpose.aim, Aim::WarmUp(_)))
+            .all(|(purpose, _)| matches!(purpose.aim, Aim::WarmUp(_) | Aim::Lever(Lever::Text)))
     );
     assert!(
         round
@@ -101,7 +120,7 @@ fn caches_are_filled_before_the_outside_asks_and_cached_names_come_first() {
             .map(|(_, question)| question.name.to_string())
             .collect()
     };
-    let filled = names(&round.warm, |_| true);
+    let filled = names(&round.warm, |aim| matches!(aim, Aim::WarmUp(_)));
     assert_eq!(
         filled,
         names(&round.outside, |aim| matches!(aim, Aim::OutsideWarmed(_)))
@@ -143,8 +162,10 @@ fn what_is_asked_fits_what_it_is_to_show() {
     let steps: Vec<Step> = round.steps().cloned().collect();
     for (purpose, question) in questions(&steps) {
         let (qtype, qclass) = match purpose.aim {
-            Aim::OutsideAny | Aim::InsideAny => (QueryType::Any, QueryClass::In),
+            Aim::OutsideAny | Aim::InsideAny | Aim::Lever(Lever::Any) => (QueryType::Any, QueryClass::In),
             Aim::OutsideChaos => (QueryType::Txt, QueryClass::Ch),
+            Aim::Lever(Lever::Keys) => (QueryType::Dnskey, QueryClass::In),
+            Aim::Lever(Lever::Text) => (QueryType::Txt, QueryClass::In),
             _ => (QueryType::A, QueryClass::In),
         };
         assert_eq!((question.qtype, question.qclass), (qtype, qclass), "{purpose:?}");
@@ -245,44 +266,56 @@ fn a_version_that_leaks_is_named_with_the_one_that_does_not() {
     let input = input(2);
     let round = plan_round(&input, NONCE).unwrap();
     let mut seen = behave(&round, "v1.14.6");
-    assert_eq!(
-        states(&input, &round, seen.clone()),
-        [Indeterminate, Pass, Pass, Pass, Pass, Fail]
-    );
+    let leaks = [(ControlId::Dns01, Indeterminate), (ControlId::Dns12, Fail)];
+    assert_eq!(except(Pass, &input, &round, seen.clone()), leaks);
     for ((purpose, _), observation) in round.steps().zip(&mut seen) {
         if matches!(purpose.aim, Aim::OutsideWarmed(_)) {
             observation.saw = dns(Rcode::NOERROR, 1, 90, false);
         }
     }
     let verdicts = judge_round(&input, &round, seen);
-    assert_eq!(verdicts[0].0.state, Fail);
+    let (version, _) = of(ControlId::Dns12, verdicts.clone());
     assert!(
-        verdicts[0].0.message.contains("Fixed in 1.14.7"),
+        version.message.contains("to 1.14.7 or later"),
         "{}",
-        verdicts[0].0.message
+        version.message
     );
+    let (open, behind) = of(ControlId::Dns01, verdicts);
+    assert_eq!(open.state, Fail);
+    assert!(open.message.contains("Fixed in 1.14.7"), "{}", open.message);
     assert!(
-        verdicts[5].0.message.contains("to 1.14.7 or later"),
-        "{}",
-        verdicts[5].0.message
-    );
-    assert!(
-        verdicts[0]
-            .1
+        behind
             .iter()
             .all(|observation| observation.vantage == Vantage::Outside)
     );
 
     let own = behave(&round, "1.13.1");
-    assert_eq!(
-        states(&input, &round, own),
-        [Indeterminate, Pass, Pass, Pass, Pass, Fail]
-    );
+    assert_eq!(except(Pass, &input, &round, own), leaks);
     let custom = behave(&round, "town");
     assert_eq!(
-        states(&input, &round, custom),
-        [Pass, Pass, Pass, Pass, Pass, Indeterminate]
+        except(Pass, &input, &round, custom),
+        [(ControlId::Dns12, Indeterminate)]
     );
+}
+
+#[test]
+fn the_tag_of_the_managed_resolver_is_compared_with_what_is_known_of_unbound() {
+    for (tag, state) in [
+        ("1.26.1", ControlState::Fail),
+        ("1.26.2", ControlState::Pass),
+        ("own", ControlState::Indeterminate),
+    ] {
+        let mut input = input(1);
+        input.resolvers[0].image_version = Some(tag.to_owned());
+        let round = plan_round(&input, NONCE).unwrap();
+        let all = judge_round(&input, &round, behave(&round, "1.14.7"));
+        let (verdict, _) = all.last().unwrap();
+        assert_eq!(
+            (verdict.control, verdict.state),
+            (ControlId::Dns12, state),
+            "{verdict:?}"
+        );
+    }
 }
 
 #[test]
@@ -290,8 +323,9 @@ fn evidence_of_metrics_is_what_tells_the_version() {
     let input = input(1);
     let round = plan_round(&input, NONCE).unwrap();
     let verdicts = judge_round(&input, &round, behave(&round, "1.14.7"));
-    let Saw::Metrics(samples) = &verdicts[5].1[0].saw else {
-        unreachable!("{:?}", verdicts[5])
+    let (_, behind) = of(ControlId::Dns12, verdicts);
+    let Saw::Metrics(samples) = &behind[0].saw else {
+        unreachable!("{behind:?}")
     };
     assert_eq!(
         samples.iter().map(|sample| sample.name).collect::<Vec<_>>(),
@@ -366,17 +400,12 @@ fn a_policy_asks_for_what_its_sections_say() {
 
     let mut input = input(1);
     input.asked = Asked::default();
+    input.around = None;
+    input.root = Root::Unasked;
     let round = plan_round(&input, NONCE).unwrap();
     let seen = behave(&round, "1.14.7");
     assert_eq!(
-        states(&input, &round, seen),
-        [
-            ControlState::NotApplicable,
-            ControlState::NotApplicable,
-            ControlState::NotApplicable,
-            ControlState::NotApplicable,
-            ControlState::NotApplicable,
-            ControlState::Pass
-        ]
+        except(ControlState::NotApplicable, &input, &round, seen),
+        [(ControlId::Dns12, ControlState::Pass)]
     );
 }

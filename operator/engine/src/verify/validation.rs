@@ -1,22 +1,18 @@
-//! Names of the probe zone that tell whether a resolver validates, asked of every pod of cluster DNS and of the resolver
-//! behind it.
+//! Names of the probe zone that tell whether a resolver validates, asked at the address that pods ask, of every pod of
+//! cluster DNS and of the resolver behind it.
 
-use tsutsumi_model::{Ask, DnsQuestion, NameError, QueryClass, QueryType, Transport};
+use tsutsumi_model::{Ask, DnsQuestion, NameError, Transport};
 
 use super::{
     Aim, Place, RoundInput, RoundPod, Step, Trial,
-    questions::{Planner, endpoints, place},
+    questions::{Planner, resolving},
     series::Marks,
 };
 
-/// The most pods of a managed resolver that a round probes.
-const MAX_RESOLVERS: usize = 16;
-/// What the questions offer, in bytes: room for signatures, and no fragments.
-const OFFERED: u16 = 1232;
 /// How many aliases stand before the good name of a chain.
 const ALIASES: u16 = 3;
 
-/// One question for each trial at the first address of each pod.
+/// One question for each trial at the Service and at the first address of each pod.
 pub(super) fn plan(
     planner: &mut Planner,
     input: &RoundInput,
@@ -27,26 +23,13 @@ pub(super) fn plan(
     let Some(marks) = marks.filter(|_| input.asked.validation) else {
         return Ok(steps);
     };
-    let mut resolvers: Vec<&RoundPod> = input.resolvers.iter().collect();
-    resolvers.sort_by_key(|pod| (!pod.ready, &pod.label));
-    let resolvers = resolvers
-        .into_iter()
-        .take(MAX_RESOLVERS)
-        .map(|pod| (Place::Resolver(pod.label.clone()), pod));
-    for (place, pod) in pods.iter().map(|pod| (place(pod), *pod)).chain(resolvers) {
-        let Some(server) = endpoints(pod).next() else {
-            continue;
-        };
+    let service = input.service.map(|server| (Place::Service, server));
+    for (place, server) in resolving(input, pods).chain(service) {
         for trial in Trial::ALL {
             let name = marks.name(trial.name(), planner.next(), ALIASES)?;
             let question = DnsQuestion {
-                server,
-                transport: Transport::Udp,
-                name,
-                qtype: QueryType::A,
-                qclass: QueryClass::In,
-                edns: Some(OFFERED),
                 validator: Some(trial.validator()),
+                ..DnsQuestion::ordinary(server, Transport::Udp, name)
             };
             steps.push(planner.step(Aim::Validation(trial), place.clone(), Ask::Dns(question)));
         }
@@ -79,20 +62,21 @@ mod tests {
     }
 
     #[test]
-    fn every_pod_and_every_resolver_is_tried_with_names_of_its_own() {
+    fn the_service_every_pod_and_every_resolver_are_tried_with_names_of_their_own() {
         let asked = trials(&input(2));
         let places: BTreeSet<&Place> = asked.iter().map(|(place, _)| place).collect();
-        assert_eq!(places.len(), 3);
+        assert_eq!(places.len(), 4);
+        assert!(places.contains(&Place::Service));
         let names: BTreeSet<String> = asked
             .iter()
             .map(|(_, question)| question.name.to_string())
             .collect();
-        assert_eq!(names.len(), 3 * Trial::ALL.len());
+        assert_eq!(names.len(), 4 * Trial::ALL.len());
         assert!(asked.iter().all(|(_, question)| question.validator.is_some()));
         let unsigned = names
             .iter()
             .filter(|name| name.ends_with(".insecure.probe.tsutsumi.test"));
-        assert_eq!(unsigned.count(), 3, "they stand in the unsigned zone");
+        assert_eq!(unsigned.count(), 4, "they stand in the unsigned zone");
     }
 
     #[test]

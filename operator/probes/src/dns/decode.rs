@@ -1,9 +1,9 @@
 //! Bytes to [`DnsAnswer`]: pure, linear in the size of the message, and never a panic.
 //!
-//! Records are counted and skipped by their length fields; no record data is interpreted but that of OPT, so a server
-//! that sends odd data is still heard. A message with TC set may end in the middle of a record (RFC 2181, 9).
+//! Records are counted and skipped by their length fields; no record data is interpreted here but that of OPT and, where
+//! addresses were asked for, addresses, so a server that sends odd data is still heard. A message with TC set may end in the middle of a record (RFC 2181, 9).
 
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 use tsutsumi_model::{DnsAnswer, Rcode};
 
@@ -13,6 +13,8 @@ use super::Query;
 const LONGEST_NSID: usize = 128;
 const MOST_EXTENDED_ERRORS: usize = 16;
 
+pub(super) const TYPE_A: u16 = 1;
+pub(super) const TYPE_AAAA: u16 = 28;
 const TYPE_OPT: u16 = 41;
 const OPTION_NSID: u16 = 3;
 const OPTION_EXTENDED_ERROR: u16 = 15;
@@ -43,11 +45,12 @@ pub(super) fn decode(message: &[u8], query: &Query) -> Result<DnsAnswer, NotAnAn
         query_bytes: length(&query.bytes),
         answer_bytes: length(message),
         answers: 0,
+        addresses: Vec::new(),
         nsid: None,
         extended_errors: Vec::new(),
     };
     let mut records = Reader(&message[query.question_end..]);
-    match read_records(&mut records, counts, &mut answer) {
+    match read_records(&mut records, counts, wanted(query), &mut answer) {
         None if !truncated => Err(NotAnAnswer::Broken),
         _ => Ok(answer),
     }
@@ -71,12 +74,31 @@ fn match_question(message: &[u8], query: &Query) -> Option<(u16, [u16; 3])> {
     (same_id && is_answer && one_question && same_name && same_type_and_class).then_some((flags, counts))
 }
 
+/// The number of the type that the query asks for.
+fn wanted(query: &Query) -> u16 {
+    let at = query.question_end.saturating_sub(4);
+    query
+        .bytes
+        .get(at..)
+        .map(Reader)
+        .and_then(|mut rest| rest.u16())
+        .unwrap_or(0)
+}
+
 /// Fills in what the records tell; none if they end early or contradict each other.
-fn read_records(records: &mut Reader<'_>, counts: [u16; 3], answer: &mut DnsAnswer) -> Option<()> {
+fn read_records(
+    records: &mut Reader<'_>,
+    counts: [u16; 3],
+    wanted: u16,
+    answer: &mut DnsAnswer,
+) -> Option<()> {
     let [answers, authorities, additionals] = counts;
     for _ in 0..answers {
-        records.record()?;
+        let record = records.record()?;
         answer.answers += 1;
+        if record.rtype == wanted && answer.addresses.len() < DnsAnswer::MOST_ADDRESSES {
+            answer.addresses.extend(address(&record));
+        }
     }
     for _ in 0..authorities {
         records.record()?;
@@ -93,6 +115,15 @@ fn read_records(records: &mut Reader<'_>, counts: [u16; 3], answer: &mut DnsAnsw
         }
     }
     Some(())
+}
+
+/// The address that a record holds; none for one of another type, or of a wrong length.
+pub(super) fn address(record: &Record<'_>) -> Option<IpAddr> {
+    match record.rtype {
+        TYPE_A => <[u8; 4]>::try_from(record.data).ok().map(Into::into),
+        TYPE_AAAA => <[u8; 16]>::try_from(record.data).ok().map(Into::into),
+        _ => None,
+    }
 }
 
 fn read_options(mut options: Reader<'_>, answer: &mut DnsAnswer) -> Option<()> {
@@ -130,14 +161,15 @@ fn length(message: &[u8]) -> u32 {
     u32::try_from(message.len()).unwrap_or(u32::MAX)
 }
 
-struct Record<'a> {
-    rtype: u16,
+pub(super) struct Record<'a> {
+    pub(super) rtype: u16,
+    pub(super) class: u16,
     ttl: [u8; 4],
-    data: &'a [u8],
+    pub(super) data: &'a [u8],
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -150,18 +182,19 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().ok()
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
     }
 
-    fn record(&mut self) -> Option<Record<'a>> {
+    pub(super) fn record(&mut self) -> Option<Record<'a>> {
         self.skip_name()?;
         let rtype = self.u16()?;
-        let _class = self.u16()?;
+        let class = self.u16()?;
         let ttl = self.array()?;
         let length = self.u16()?;
         Some(Record {
             rtype,
+            class,
             ttl,
             data: self.take(length.into())?,
         })
@@ -194,6 +227,7 @@ mod tests {
         },
     };
     use proptest::prelude::*;
+    use tsutsumi_model::{DnsQuestion, QueryClass, QueryType};
 
     use super::{super::tests::question, *};
 
@@ -233,6 +267,32 @@ mod tests {
         assert_eq!(answer.answer_bytes as usize, bytes.len());
         assert_eq!(answer.query_bytes as usize, query.bytes.len());
         assert_eq!((answer.nsid, answer.extended_errors), (None, vec![]));
+    }
+
+    #[test]
+    fn addresses_of_the_type_asked_for_are_read_and_bounded() {
+        let asked = DnsQuestion {
+            name: "a.town".parse().unwrap(),
+            qtype: QueryType::A,
+            qclass: QueryClass::In,
+            ..question(Some(1232))
+        };
+        let query = Query::encode(&asked).unwrap();
+        let mut message = reply(&query);
+        let six = RData::AAAA(hickory_proto::rr::rdata::AAAA::new(
+            0x2001, 0xdb8, 0, 0, 0, 0, 0, 1,
+        ));
+        message.add_answer(Record::from_rdata(owner(), 0, six));
+        for last in 1..=20 {
+            message.add_answer(Record::from_rdata(owner(), 0, RData::A(A::new(192, 0, 2, last))));
+        }
+        let answer = decode(&message.to_vec().unwrap(), &query).unwrap();
+        assert_eq!(answer.answers, 21);
+        let kept: Vec<IpAddr> = (1..=16).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        assert_eq!(answer.addresses, kept);
+        let of_text = self::query();
+        let text = decode(&reply(&of_text).to_vec().unwrap(), &of_text).unwrap();
+        assert_eq!(text.addresses, Vec::<IpAddr>::new(), "nobody asked for addresses");
     }
 
     #[test]

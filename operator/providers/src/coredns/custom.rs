@@ -15,7 +15,6 @@ use super::harden::{
 };
 use super::nsid::{self, Nsid};
 use super::version::{Capabilities, Feature};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Where our file will be read.
@@ -50,17 +49,13 @@ pub fn harden_override(
         draft.block(block)?;
     }
     let (blank, directives) = draft.body()?;
-    let ours = Nsid::of_hash(&Sha256::digest(blank.as_bytes()));
+    let ours = Nsid::of_text(&blank, desired.edition);
     let text = blank.replace(&Nsid::BLANK.to_string(), &ours.to_string());
     let written = read(channel, &text)?;
     compare(&tree, &written, directives)?;
-    let shows = |block: &Block| BlockIdentity {
-        keys: block.keys().to_vec(),
-        shows: nsid::of(block),
-    };
     let identity = Identity {
         ours,
-        blocks: written.blocks().iter().map(shows).collect(),
+        blocks: written.blocks().iter().map(BlockIdentity::of).collect(),
     };
     let changes = changes(channel.present.unwrap_or_default(), &text);
     Ok(Hardened {

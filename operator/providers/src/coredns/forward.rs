@@ -1,4 +1,5 @@
-//! `forward FROM TO... { OPTION... }`: a typed view of each stanza. An option given twice counts as given last.
+//! `forward FROM TO... { OPTION... }`: a typed view of each stanza. An option given twice counts as given last, but for
+//! `except`, which adds up.
 
 use super::corefile::{Directive, Line};
 
@@ -57,6 +58,15 @@ impl<'a> Forward<'a> {
         )
     }
 
+    /// The arguments of an option that may be given several times, from everywhere that it stands.
+    #[must_use]
+    pub fn values(&self, option: &str) -> Vec<&'a str> {
+        let lines = self.lines.iter().filter(|line| line.depth == 1);
+        let named = lines.filter(|line| line.words.first().is_some_and(|word| word.text == option));
+        let words = named.flat_map(|line| line.words.iter().skip(1));
+        words.map(|token| token.text.as_str()).collect()
+    }
+
     /// Whether some query leaves over plain UDP, where the source port is a defence.
     #[must_use]
     pub fn uses_udp(&self) -> bool {
@@ -83,5 +93,15 @@ mod tests {
         );
         assert_eq!(forward.value("expire"), Some(vec!["0s"]));
         assert!(forward.has_options && !forward.uses_udp() && !forward.has("max_concurrent"));
+    }
+
+    #[test]
+    fn exceptions_add_up() {
+        let tree = Corefile::parse(
+            ". {\n forward . 1.1.1.1 {\n  except a.town\n  expire 0s\n  except b.town 10.0.0.0/8\n }\n}\n",
+        )
+        .unwrap();
+        let forward = Forward::of(&tree.blocks()[0].directives()[0]).unwrap();
+        assert_eq!(forward.values("except"), ["a.town", "b.town", "10.0.0.0/8"]);
     }
 }

@@ -4,9 +4,10 @@
 
 use super::corefile::{Block, Directive};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// `tsutsumi-` and twelve hexadecimal digits of the text's SHA-256.
+/// `tsutsumi-` and twelve hexadecimal digits of the text's SHA-256, its edition included.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Nsid([u8; 12]);
@@ -16,6 +17,17 @@ const PREFIX: &str = "tsutsumi-";
 impl Nsid {
     /// Stands where the hash goes while the hash is being taken.
     pub const BLANK: Self = Self([b'0'; 12]);
+
+    /// The identity of a text in which it is still blank.
+    #[must_use]
+    pub fn of_text(blank: &str, edition: u32) -> Self {
+        let mut hash = Sha256::new_with_prefix(blank);
+        // The first one goes without a number, as every text did before there were editions.
+        if edition > 0 {
+            hash.update(edition.to_be_bytes());
+        }
+        Self::of_hash(&hash.finalize())
+    }
 
     /// The identity of a text of which this is the hash.
     #[must_use]
@@ -116,5 +128,13 @@ mod tests {
         );
         assert_eq!(shown("a b"), Some(Shown::Foreign("a b".into())));
         assert_eq!(shown(""), Some(Shown::HostName));
+    }
+
+    #[test]
+    fn editions_of_one_text_are_told_apart() {
+        let of = |edition| Nsid::of_text(". {\n}\n", edition);
+        assert_eq!(of(0), Nsid::of_hash(&Sha256::digest(". {\n}\n")));
+        assert_ne!(of(0), of(1));
+        assert_ne!(of(1), of(2));
     }
 }

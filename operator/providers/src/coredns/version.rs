@@ -194,6 +194,14 @@ impl Capabilities {
         matches!(plugin, "any" | "chaos") && self.version.is_none_or(|version| version >= REWRITE_BEFORE_ACL)
     }
 
+    /// Whether a second `dnstap` in a server block leaves the first one in force: since 1.10.1 (PR #5773). A release that
+    /// is not known may be an older one.
+    #[must_use]
+    pub fn taps_twice(self) -> bool {
+        self.version
+            .is_some_and(|version| version >= CoreDnsVersion::new(1, 10, 1))
+    }
+
     /// Bytes that a bare `bufsize` means: 512 up to 1.10.1, 1232 since 1.11.0; `None` if the release is not known.
     #[must_use]
     pub fn default_bufsize(self) -> Option<u16> {
@@ -251,5 +259,7 @@ mod tests {
         assert!(!Capabilities::of(version("1.10.0")).has(Feature::AclDrop));
         assert!(Capabilities::unknown().has(Feature::AclDrop));
         assert_eq!(Capabilities::of(version("1.10.1")).default_bufsize(), Some(512));
+        assert!(Capabilities::of(version("1.10.1")).taps_twice());
+        assert!(!Capabilities::of(version("1.10.0")).taps_twice() && !Capabilities::unknown().taps_twice());
     }
 }

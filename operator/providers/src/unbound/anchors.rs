@@ -79,6 +79,12 @@ pub struct AnchorError {
     pub right: String,
 }
 
+impl RootKey {
+    fn is_revoked(&self, now: u64) -> bool {
+        self.revoked.is_some_and(|day| now >= day)
+    }
+}
+
 impl Dnskey {
     fn rdata(&self) -> Vec<u8> {
         let [high, low] = self.flags.to_be_bytes();
@@ -88,11 +94,7 @@ impl Dnskey {
     /// RFC 4034, appendix B.
     #[must_use]
     pub fn tag(&self) -> u16 {
-        let sum = self.rdata().chunks(2).fold(0_u32, |sum, pair| {
-            sum + (u32::from(pair[0]) << 8) + u32::from(pair.get(1).copied().unwrap_or(0))
-        });
-        let [.., high, low] = (sum + (sum >> 16)).to_be_bytes();
-        u16::from_be_bytes([high, low])
+        tsutsumi_model::key_tag(&self.rdata())
     }
 
     /// The key's digest.
@@ -144,19 +146,24 @@ impl fmt::Display for DsRecord {
     }
 }
 
+/// [`ROOT_KEY`] without what is revoked, and the digests of what is left. `now` is in seconds since 1970.
+#[must_use]
+pub fn bundled(now: u64) -> (String, Vec<DsRecord>) {
+    let lines = ROOT_KEY
+        .lines()
+        .filter_map(|line| Some((line, dnskey(line)?.ds())));
+    lines
+        .filter(|(_, ds)| known(ds).is_some_and(|key| !key.is_revoked(now)))
+        .map(|(line, ds)| (format!("{line}\n"), ds))
+        .unzip()
+}
+
 /// Reads a user's anchors for the Internet's root: `DS` and `DNSKEY` lines. `now` is in seconds since 1970.
 pub fn parse_root(text: &str, now: u64) -> Result<Vec<DsRecord>, AnchorError> {
-    parse(text, |ds| {
-        let known = ROOT_KEYS
-            .iter()
-            .find(|key| key.tag == ds.tag && ds.algorithm == 8 && key.digest == hex(&ds.digest));
-        match known {
-            None => Err("IANA published no such key; the tags are 20326 and 38696"),
-            Some(known) if known.revoked.is_some_and(|day| now >= day) => {
-                Err("this key is revoked; use 38696")
-            }
-            Some(_) => Ok(()),
-        }
+    parse(text, |ds| match known(ds) {
+        None => Err("IANA published no such key; the tags are 20326 and 38696"),
+        Some(known) if known.is_revoked(now) => Err("this key is revoked; use 38696"),
+        Some(_) => Ok(()),
     })
 }
 
@@ -206,6 +213,12 @@ fn parse(
         return Err(whole("at least one key is needed"));
     }
     Ok(found)
+}
+
+fn known(ds: &DsRecord) -> Option<&'static RootKey> {
+    ROOT_KEYS
+        .iter()
+        .find(|key| key.tag == ds.tag && ds.algorithm == 8 && key.digest == hex(&ds.digest))
 }
 
 fn dnskey(line: &str) -> Option<Dnskey> {
@@ -276,6 +289,15 @@ mod tests {
             .map(|key| (key.tag(), hex(&key.ds().digest)))
             .collect();
         assert_eq!(seen, ROOT_KEYS.map(|key| (key.tag, key.digest.to_owned())));
+    }
+
+    #[test]
+    fn the_bundled_keys_lose_the_one_that_is_revoked() {
+        let (text, keys) = bundled(1_799_625_599);
+        assert_eq!((text.as_str(), keys.len()), (ROOT_KEY, 2));
+        let (text, keys) = bundled(1_799_625_600);
+        assert_eq!(parse_root(&text, 1_799_625_600), Ok(keys.clone()));
+        assert_eq!(keys.iter().map(|key| key.tag).collect::<Vec<_>>(), [38696]);
     }
 
     #[test]

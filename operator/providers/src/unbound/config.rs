@@ -268,6 +268,7 @@ keys! {
     Server TlsPort "tls-port" Number;
     Server TlsServiceKey "tls-service-key" Text;
     Server TlsServicePem "tls-service-pem" Text;
+    Server IncomingNumTcp "incoming-num-tcp" Number;
     Server TlsCertBundle "tls-cert-bundle" Text;
     Server DoIp4 "do-ip4" YesNo;
     Server DoIp6 "do-ip6" YesNo;

@@ -11,6 +11,9 @@ use tsutsumi_model::DomainName;
 /// IANA's `named.root` of 2024-04-18; its last change of an address was `b.root` in 2023.
 pub const NAMED_ROOT: &str = include_str!("named.root");
 
+/// Of which day it is.
+pub const NAMED_ROOT_DATE: &str = "2024-04-18";
+
 /// Longest file that is read, in bytes; IANA's has 3,300.
 const MAX_BYTES: usize = 64 * 1024;
 

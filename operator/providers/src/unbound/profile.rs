@@ -15,6 +15,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU8, NonZeroU32};
 use tsutsumi_model::{DomainName, Endpoint, Port};
 
+/// The name of the control socket in [`Profile::run_directory`].
+pub const CONTROL_SOCKET: &str = "control.sock";
+
 /// What is wished.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -131,7 +134,7 @@ impl Profile {
             kind: ClauseKind::Server,
             settings: server.collect(),
         }];
-        let socket = path(&self.run_directory, "/control.sock");
+        let socket = path(&self.run_directory, &format!("/{CONTROL_SOCKET}"));
         let mut control = vec![set(Key::ControlEnable, Value::YesNo(true))];
         control.extend(socket.into_iter().map(|value| set(Key::ControlInterface, value)));
         control.push(set(Key::ControlUseCert, Value::YesNo(false)));

@@ -8,7 +8,7 @@ use tsutsumi_model::Endpoint;
 use tsutsumi_providers::coredns::bufsize::MessageBytes;
 use tsutsumi_providers::coredns::version::Capabilities;
 use tsutsumi_providers::coredns::{
-    Clients, Desired, ForwardHardening, Hardened, Others, Ownership, Probe, harden,
+    Clients, Desired, ForwardHardening, Hardened, Lead, Others, Ownership, harden,
 };
 
 pub(crate) fn desired(allow: &[&str]) -> Desired {
@@ -26,12 +26,14 @@ pub(crate) fn desired(allow: &[&str]) -> Desired {
         }),
         probe: None,
         root: None,
+        tap: None,
+        edition: 0,
     }
 }
 
 /// A probe zone with its server at this address.
-pub(crate) fn probe(server: &str) -> Probe {
-    Probe::Server {
+pub(crate) fn probe(server: &str) -> Lead {
+    Lead {
         zone: "probe.tsutsumi.test".parse().unwrap(),
         server: endpoint(server),
     }

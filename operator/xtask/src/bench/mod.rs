@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: builds what is measured as it is shipped, brings up an API server of its own, and lets the
 //! measuring program (`e2e/bench`) do the rest. It runs beside a rig without touching it.
 
+mod dns;
+mod dnsperf;
 mod ports;
 
 use std::fs;
@@ -16,6 +18,7 @@ use crate::{image, rig, run};
 const REPORT: &str = "docs/benchmarks.md";
 
 /// What to measure.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Fewer samples: minutes instead of a quarter of an hour
@@ -27,12 +30,17 @@ pub(crate) struct Options {
     /// Instead, how often the rule for source ports accuses honest sources and finds bad ones, simulated
     #[arg(long, conflicts_with_all = ["quick", "on_rig"])]
     ports: bool,
+    /// Instead, questions per second through cluster DNS, plain and with a managed resolver, on a rig of its own
+    #[arg(long, conflicts_with_all = ["quick", "on_rig", "ports"])]
+    dns: bool,
 }
 
 /// Measures and writes the report.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.ports {
         ports::run()
+    } else if options.dns {
+        dns::measure()
     } else if options.on_rig {
         on_rig()
     } else {
@@ -114,8 +122,22 @@ fn driver() -> Result<(std::path::PathBuf, std::path::PathBuf)> {
     Ok((folder.join("tsutsumi-bench"), folder.join("null-operator")))
 }
 
-/// What the figures depend on.
+/// The page with another text between two marks.
+fn between_marks(page: &str, begin: &str, end: &str, text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}{text}{end}{after}"))
+}
+
 fn settings(measuring: &mut Command, servers: &str) -> Result<()> {
+    for line in setting_lines(servers)? {
+        measuring.arg("--setting").arg(line);
+    }
+    Ok(())
+}
+
+/// What the figures depend on, one a line.
+fn setting_lines(servers: &str) -> Result<[String; 3]> {
     let model = fs::read_to_string("/proc/cpuinfo").context("reading what processor this is")?;
     let model = model
         .lines()
@@ -160,9 +182,26 @@ fn settings(measuring: &mut Command, servers: &str) -> Result<()> {
     let load = format!(
         "Load of the machine before the run: {load} (the closer to 0, the more the figures are worth)"
     );
-    for line in [machine, versions, load] {
+    let lines = [machine, versions, load];
+    for line in &lines {
         ensure!(!line.contains('\n'), "a setting is one line: {line}");
-        measuring.arg("--setting").arg(line);
     }
-    Ok(())
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_between_marks_is_replaced_and_nothing_else() {
+        let (begin, end) = ("<!-- a -->\n", "<!-- z -->\n");
+        let page = format!("a\n{begin}old\n{end}b\n");
+        assert_eq!(
+            between_marks(&page, begin, end, "new\n"),
+            Some(format!("a\n{begin}new\n{end}b\n"))
+        );
+        assert_eq!(between_marks("a\n", begin, end, "new\n"), None);
+        assert_eq!(between_marks(&format!("{end}{begin}"), begin, end, "new\n"), None);
+    }
 }

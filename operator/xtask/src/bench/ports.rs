@@ -6,6 +6,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use super::between_marks;
 use crate::run;
 
 /// Where the tables stand, between two marks.
@@ -28,30 +29,9 @@ pub(super) fn run() -> Result<()> {
     })?;
     let path = run::workspace().join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("reading {PAGE}"))?;
-    let page = between_marks(&page, &tables).with_context(|| format!("{PAGE} lacks {BEGIN:?} or {END:?}"))?;
+    let page = between_marks(&page, BEGIN, END, &tables)
+        .with_context(|| format!("{PAGE} lacks {BEGIN:?} or {END:?}"))?;
     fs::write(&path, page).with_context(|| format!("writing {PAGE}"))?;
     println!("the tables are in {PAGE}");
     Ok(())
-}
-
-fn between_marks(page: &str, tables: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}{tables}{END}{after}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_are_replaced_and_nothing_else() {
-        let page = format!("a\n{BEGIN}old\n{END}b\n");
-        assert_eq!(
-            between_marks(&page, "new\n"),
-            Some(format!("a\n{BEGIN}new\n{END}b\n"))
-        );
-        assert_eq!(between_marks("a\n", "new\n"), None);
-        assert_eq!(between_marks(&format!("{END}{BEGIN}"), "new\n"), None);
-    }
 }

@@ -7,7 +7,7 @@ use super::netpol::{Party, flows, unknown_parts};
 use super::objects::Object;
 
 /// Ports that are asked for every pair: DNS, the API server, ours, metrics, a node port.
-const PORTS: [(&str, u64); 12] = [
+const PORTS: [(&str, u64); 13] = [
     ("UDP", 53),
     ("TCP", 53),
     ("TCP", 443),
@@ -17,6 +17,7 @@ const PORTS: [(&str, u64); 12] = [
     ("TCP", 6443),
     ("TCP", 8080),
     ("TCP", 8443),
+    ("TCP", 8444),
     ("TCP", 9153),
     ("TCP", 9443),
     ("UDP", 30053),

@@ -70,6 +70,7 @@ const CASES: [Case; 3] = [
             inventory: include_str!("rights.txt"),
             writes: rights::Writes::Patch,
             runs_resolvers: false,
+            closes: false,
         },
     },
     Case {
@@ -81,6 +82,7 @@ const CASES: [Case; 3] = [
             inventory: include_str!("rights-every-value.txt"),
             writes: rights::Writes::Nothing,
             runs_resolvers: false,
+            closes: false,
         },
     },
     Case {
@@ -101,6 +103,7 @@ const CASES: [Case; 3] = [
             inventory: include_str!("rights-every-value-on.txt"),
             writes: rights::Writes::PatchAndCreate,
             runs_resolvers: true,
+            closes: true,
         },
     },
 ];

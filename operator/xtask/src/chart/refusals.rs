@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Helm;
 
 /// A setting, and what its refusal must say.
-const REFUSED: [(&str, &[&str]); 16] = [
+const REFUSED: [(&str, &[&str]); 19] = [
     (
         "controler.replicas=2",
         &["additional properties 'controler' not allowed"],
@@ -51,6 +51,14 @@ const REFUSED: [(&str, &[&str]); 16] = [
         "networkPolicy.apiServer.ports={0}",
         &["'/networkPolicy/apiServer/ports/0'", "want 1"],
     ),
+    (
+        "waysAround.close.enabled=true,waysAround.close.namespaces={kube-system}",
+        &["waysAround.close.namespaces", "leave out kube-system"],
+    ),
+    (
+        "waysAround.close.namespaces={Town}",
+        &["'/waysAround/close/namespaces/0'", "does not match pattern"],
+    ),
     ("targets=null", &["missing property 'targets'"]),
     (
         "targets[0].namespace=kube-system",
@@ -59,6 +67,10 @@ const REFUSED: [(&str, &[&str]); 16] = [
     (
         "vantages[0].name=o,vantages[0].address=a.example,vantages[0].port=1",
         &["'/vantages/0/address'", "'a.example'"],
+    ),
+    (
+        "probeZone.outside.address=a.example",
+        &["'/probeZone/outside/address'", "'a.example'"],
     ),
     (
         "vantages[0].address=192.0.2.1",

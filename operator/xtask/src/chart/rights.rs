@@ -14,6 +14,8 @@ pub(super) struct Expected {
     pub(super) writes: Writes,
     /// Whether resolvers of ours may be run in our own namespace, where the admission policy pins their shape.
     pub(super) runs_resolvers: bool,
+    /// Whether one NetworkPolicy may be written in namespaces of others, where the admission policy pins its shape.
+    pub(super) closes: bool,
 }
 
 /// What the controller may do to ConfigMaps of cluster DNS.
@@ -190,12 +192,16 @@ impl Right {
                 | "services",
                 "create" | "delete" | "patch",
             ) => expected.runs_resolvers,
+            (false, false, "networkpolicies.networking.k8s.io", "create" | "delete" | "patch") => {
+                named && expected.closes
+            }
             (false, false, "configmaps", "patch") => named && writes != Writes::Nothing,
             (false, false, "configmaps", "create") => writes == Writes::PatchAndCreate,
             _ => false,
         };
         (!allowed).then_some(
-            "a write to what is not ours; the only one is a patch of a named ConfigMap of cluster DNS",
+            "a write to what is not ours; the only ones are a patch of a named ConfigMap of cluster DNS and a named \
+             NetworkPolicy",
         )
     }
 }
@@ -284,11 +290,13 @@ mod tests {
         judged_as(namespace, rule, writes, false)
     }
 
-    fn judged_as(namespace: &str, rule: &str, writes: Writes, runs_resolvers: bool) -> Vec<String> {
+    /// With everything that the values can add, or nothing of it.
+    fn judged_as(namespace: &str, rule: &str, writes: Writes, more: bool) -> Vec<String> {
         let expected = Expected {
             inventory: "",
             writes,
-            runs_resolvers,
+            runs_resolvers: more,
+            closes: more,
         };
         let prefix = if namespace.is_empty() { "Cluster" } else { "" };
         let metadata = format!("metadata: {{name: r, namespace: \"{namespace}\"}}");
@@ -373,6 +381,20 @@ us | apiGroups: [apps], resources: [deployments], verbs: [patch] | not ours
         assert_eq!(judged_as("dns", rule, Writes::Patch, true).len(), 1);
         let update = "{apiGroups: [apps], resources: [deployments], verbs: [update]}";
         assert_eq!(judged_as("us", update, Writes::Patch, true).len(), 1);
+    }
+
+    #[test]
+    fn a_network_policy_of_one_name_is_written_in_other_namespaces_where_the_values_say_so() {
+        let rule = |name: &str| {
+            format!(
+                "{{apiGroups: [networking.k8s.io], resources: [networkpolicies], {name}verbs: [create, delete, patch]}}"
+            )
+        };
+        let named = rule("resourceNames: [tsutsumi-dns-egress], ");
+        assert_eq!(judged_as("town", &named, Writes::Patch, true).len(), 0);
+        assert_eq!(judged_as("town", &named, Writes::Patch, false).len(), 1);
+        assert_eq!(judged_as("town", &rule(""), Writes::Patch, true).len(), 1);
+        assert_eq!(judged_as("", &named, Writes::Patch, true).len(), 1);
     }
 
     #[test]

@@ -123,6 +123,11 @@ fn network(dual: bool) -> serde_json::Value {
     })
 }
 
+/// Calls an image by one more name.
+pub(crate) fn tag(image: &str, name: &str) -> Result<()> {
+    ctr(&["images", "tag", "--force", image, name]).map(drop)
+}
+
 /// Loads an archive; a name that is there already is replaced.
 pub(crate) fn import(archive: &Path) -> Result<()> {
     let archive = archive.to_str().context("an archive's path that is not text")?;

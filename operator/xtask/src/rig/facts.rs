@@ -12,6 +12,8 @@ use crate::run;
 
 /// The single node.
 pub(crate) const NODE: &str = "node1";
+/// The Ethernet address of the pods' bridge.
+pub(super) const BRIDGE_MAC: &str = "02:00:00:00:00:01";
 /// The pods' bridge, and its addresses, at which the cluster's upstream resolver answers.
 pub(crate) const BRIDGE: &str = "tsutsumi0";
 pub(crate) const BRIDGE_V4: &str = "10.244.0.1";
@@ -31,6 +33,8 @@ pub(crate) const DNS_V4: &str = "10.96.0.10";
 pub(crate) const OUTSIDE: &str = "tsutsumi-outside";
 pub(crate) const OUTSIDE_LINK: &str = "tsutsumi-out0";
 pub(crate) const OUTSIDE_V4: &str = "198.51.100.2";
+/// Where a probe zone may answer outside: the rig's own root has port 53 of the address above.
+pub(crate) const OUTSIDE_ZONE_V4: &str = "198.51.100.3";
 pub(crate) const OUTSIDE_GATE_V4: &str = "198.51.100.1";
 pub(crate) const OUTSIDE_V6: &str = "2001:db8:51::2";
 pub(crate) const OUTSIDE_GATE_V6: &str = "2001:db8:51::1";
@@ -117,6 +121,7 @@ impl fmt::Display for Facts {
         let Some(own) = &self.own else { return Ok(()) };
         writeln!(formatter, "TSUTSUMI_OUTSIDE_NETNS={OUTSIDE}")?;
         writeln!(formatter, "TSUTSUMI_OUTSIDE_ADDRESS={OUTSIDE_V4}")?;
+        writeln!(formatter, "TSUTSUMI_OUTSIDE_ZONE_ADDRESS={OUTSIDE_ZONE_V4}")?;
         writeln!(formatter, "TSUTSUMI_OUTSIDE_GATEWAY={OUTSIDE_GATE_V4}")?;
         writeln!(formatter, "TSUTSUMI_ROOT={}", super::root::folder().display())?;
         writeln!(

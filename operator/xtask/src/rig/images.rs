@@ -13,6 +13,9 @@ use crate::tools::{self, Version};
 /// The pods' holding process.
 pub(crate) const PAUSE: &str = "e2e.local/pause:1";
 
+/// Unbound, whatever the tag.
+const UNBOUND: &str = "e2e.local/unbound";
+
 /// Name of the image of one CoreDNS release; the version can be read from it.
 pub(crate) fn coredns_name(version: &Version) -> String {
     format!("e2e.local/coredns:{version}")
@@ -20,7 +23,7 @@ pub(crate) fn coredns_name(version: &Version) -> String {
 
 /// Name of the image of Unbound.
 pub(crate) fn unbound_name() -> String {
-    format!("e2e.local/unbound:{}", tools::UNBOUND)
+    format!("{UNBOUND}:{}", tools::UNBOUND)
 }
 
 /// Packs and loads the holding process.
@@ -79,6 +82,13 @@ pub(crate) fn import_unbound(root: &Path) -> Result<()> {
             files: files.into_iter().map(entry).collect(),
         },
     )
+}
+
+/// Gives the image of Unbound another tag, for whoever goes by tags: what is in it stays the same.
+pub(crate) fn tag_unbound(tag: &Version) -> Result<String> {
+    let name = format!("{UNBOUND}:{tag}");
+    containerd::tag(&unbound_name(), &name)?;
+    Ok(name)
 }
 
 fn import(file: &str, image: &Image<'_>) -> Result<()> {

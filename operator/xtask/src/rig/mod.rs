@@ -9,6 +9,7 @@ mod control_plane;
 mod coredns;
 pub(crate) mod facts;
 mod images;
+mod install;
 mod kubelet;
 mod network;
 mod options;
@@ -33,8 +34,9 @@ use crate::tools::{self, Cache, Version, system};
 
 pub(crate) use self::coredns::platform_writer;
 pub(crate) use self::images::PAUSE;
+pub(crate) use self::install::{ANCHORS, HINTS, NAMESPACE, resolver_values};
 pub(crate) use self::options::{DnsOptions, Options, Platform, Reload};
-pub(crate) use self::outside::PORT as PROBER_PORT;
+pub(crate) use self::outside::PORT as OUTSIDE_PORT;
 pub(crate) use self::state::ROOT as FOLDER;
 
 /// A rig that is being started.
@@ -137,7 +139,14 @@ pub(crate) fn replace_dns(options: &DnsOptions) -> Result<()> {
 pub(crate) fn outside_prober(binary: &Path, namespace: &str) -> Result<()> {
     let _alone = alone()?;
     let (mut rig, _) = Rig::resume()?;
-    outside::start(&mut rig, binary, namespace)
+    outside::prober(&mut rig, binary, namespace)
+}
+
+/// Starts a probe zone in the outside namespace, with the certificate and the keys that the operator has made for it.
+pub(crate) fn outside_zone(binary: &Path, namespace: &str) -> Result<()> {
+    let _alone = alone()?;
+    let (mut rig, _) = Rig::resume()?;
+    outside::zone(&mut rig, binary, namespace)
 }
 
 /// Number of the first process of a container.
@@ -181,11 +190,29 @@ pub(crate) fn import(archive: &Path) -> Result<()> {
     containerd::import(archive)
 }
 
+/// Calls the rig's image of Unbound by one more tag; the name can be given to a pod.
+pub(crate) fn tag_unbound(tag: &Version) -> Result<String> {
+    require_own()?;
+    images::tag_unbound(tag)
+}
+
 /// Makes one more `CoreDNS` release available to Pods; returns the image's name.
 pub(crate) fn import_coredns(version: &Version) -> Result<String> {
     require_own()?;
     images::import_coredns(tools::coredns::binary(&Cache::open()?, version)?, version)?;
     Ok(images::coredns_name(version))
+}
+
+/// Has the rig's root publish one more key; returns its DS record.
+pub(crate) fn publish_root_key() -> Result<String> {
+    require_own()?;
+    root::publish_key(&tools::knot::folder(&Cache::open()?)?)
+}
+
+/// Has it publish only the key that it was made with.
+pub(crate) fn withdraw_root_keys() -> Result<()> {
+    require_own()?;
+    root::withdraw_keys(&tools::knot::folder(&Cache::open()?)?)
 }
 
 pub(crate) fn require_own() -> Result<Own> {
@@ -322,7 +349,7 @@ impl Rig {
             .record()
             .processes
             .iter()
-            .filter(|process| process.name != outside::PROBER);
+            .filter(|process| !outside::PROCESSES.contains(&process.name.as_str()));
         for process in parts {
             if clear::start_of(process.pid) != Some(process.start) {
                 let log = fs::read_to_string(Path::new(ROOT).join(format!("log/{}.log", process.name)));

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::Rig;
 use super::facts::{
-    BRIDGE, BRIDGE_V4, BRIDGE_V6, NODE_PODS_V4, NODE_PODS_V6, NodeAddresses, OUTSIDE, OUTSIDE_GATE_V4,
-    OUTSIDE_GATE_V6, OUTSIDE_LINK, OUTSIDE_V4, OUTSIDE_V6, PODS_V4, PODS_V6,
+    BRIDGE, BRIDGE_MAC, BRIDGE_V4, BRIDGE_V6, NODE_PODS_V4, NODE_PODS_V6, NodeAddresses, OUTSIDE,
+    OUTSIDE_GATE_V4, OUTSIDE_GATE_V6, OUTSIDE_LINK, OUTSIDE_V4, OUTSIDE_V6, OUTSIDE_ZONE_V4, PODS_V4,
+    PODS_V6,
 };
 use super::state::{ROOT, Record, Setting, Table};
 use crate::run;
@@ -121,7 +122,8 @@ pub(crate) fn remove(record: &Record) -> Result<()> {
 fn lines(node: NodeAddresses) -> Vec<String> {
     let inside = format!("ip -n {OUTSIDE}");
     let mut lines = vec![
-        format!("ip link add {BRIDGE} type bridge"),
+        // With an address of its own: else it takes the lowest of its ports, and another whenever that pod ends.
+        format!("ip link add {BRIDGE} address {BRIDGE_MAC} type bridge"),
         format!("ip address add {BRIDGE_V4}/24 dev {BRIDGE}"),
         format!("ip link set {BRIDGE} up"),
         format!("ip netns add {OUTSIDE}"),
@@ -130,6 +132,7 @@ fn lines(node: NodeAddresses) -> Vec<String> {
         format!("ip link set {OUTSIDE_LINK} up"),
         format!("{inside} link set lo up"),
         format!("{inside} address add {OUTSIDE_V4}/24 dev eth0"),
+        format!("{inside} address add {OUTSIDE_ZONE_V4}/24 dev eth0"),
         format!("{inside} link set eth0 up"),
         format!("{inside} route add default via {OUTSIDE_GATE_V4}"),
     ];

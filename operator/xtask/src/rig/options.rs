@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) no_expose: bool,
     /// How long kubelet may take to bring a changed `ConfigMap` to a Pod; its own default is 1m
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    #[arg(long, default_value = "2s", value_name = "DURATION")]
     pub(crate) sync_frequency: String,
     /// What serves the cluster's names
     #[command(flatten)]

@@ -26,7 +26,7 @@ pub(crate) fn start(rig: &mut Rig, program: &Path) -> Result<()> {
     let folder = folder();
     fs::create_dir_all(folder.join("run"))?;
     fs::create_dir_all(folder.join("keys"))?;
-    let config = folder.join("knot.conf");
+    let config = config();
     let place = folder.to_str().context("the root's folder")?;
     fs::write(
         &config,
@@ -34,29 +34,67 @@ pub(crate) fn start(rig: &mut Rig, program: &Path) -> Result<()> {
     )?;
     fs::write(folder.join("root.zone"), ZONE.replace("{address}", OUTSIDE_V4))?;
     fs::write(folder.join("broken.zone"), BROKEN)?;
-    let keys = |words: &[&str]| {
-        run::output(
-            knot::program(program, knot::KEYS)
-                .arg("-c")
-                .arg(&config)
-                .arg(".")
-                .args(words),
-        )
-    };
-    keys(&["generate", "algorithm=ECDSAP256SHA256", "ksk=yes", "zsk=yes"])?;
-    let listed = keys(&["ds"])?;
-    // Of the digests that it prints, SHA-256.
-    let sha256 = listed.lines().find(|line| line.contains(" 13 2 "));
-    fs::write(
-        folder.join("root.key"),
-        format!("{}\n", sha256.context("the root's key has no digest")?),
-    )?;
-    fs::write(
-        folder.join("named.root"),
-        format!(". NS a.root.town.\na.root.town. A {OUTSIDE_V4}\n"),
-    )?;
+    let id = keys(program, GENERATE)?;
+    fs::write(folder.join("root.key"), format!("{}\n", ds(program, id.trim())?))?;
+    let hints =
+        ["a", "b"].map(|server| format!(". NS {server}.root.town.\n{server}.root.town. A {OUTSIDE_V4}\n"));
+    fs::write(folder.join("named.root"), hints.concat())?;
     let server = knot::program(program, knot::SERVER);
     let mut inside = run::command("ip");
     inside.args(["netns", "exec", OUTSIDE]).arg(server.get_program());
     rig.spawn("root", inside.args(server.get_args()).arg("-c").arg(&config))
+}
+
+/// Has the root publish one more key, as at the beginning of a roll-over; returns its DS record.
+pub(crate) fn publish_key(program: &Path) -> Result<String> {
+    let id = keys(
+        program,
+        &[GENERATE, &["publish=+0", "ready=+1y", "active=+1y"]].concat(),
+    )?;
+    load_keys(program)?;
+    ds(program, id.trim())
+}
+
+/// Takes every key away but the one that the root was made with.
+pub(crate) fn withdraw_keys(program: &Path) -> Result<()> {
+    let first = fs::read_to_string(folder().join("root.key"))?;
+    for line in keys(program, &["list"])?.lines() {
+        let id = line.split_ascii_whitespace().next().context("a key has an id")?;
+        if ds(program, id)? != first.trim() {
+            keys(program, &["delete", id])?;
+        }
+    }
+    load_keys(program)
+}
+
+const GENERATE: &[&str] = &["generate", "algorithm=ECDSAP256SHA256", "ksk=yes", "zsk=yes"];
+
+/// The SHA-256 digest of a key.
+fn ds(program: &Path, id: &str) -> Result<String> {
+    let listed = keys(program, &["ds", id])?;
+    let sha256 = listed.lines().find(|line| line.contains(" 13 2 "));
+    sha256
+        .map(|line| line.trim().to_owned())
+        .with_context(|| format!("the root's key {id} has no digest"))
+}
+
+fn keys(program: &Path, words: &[&str]) -> Result<String> {
+    let mut keys = knot::program(program, knot::KEYS);
+    run::output(keys.arg("-c").arg(config()).arg(".").args(words))
+}
+
+fn load_keys(program: &Path) -> Result<()> {
+    let mut control = knot::program(program, knot::CONTROL);
+    // Until it has signed anew.
+    run::output(
+        control
+            .arg("-c")
+            .arg(config())
+            .args(["--blocking", "zone-keys-load", "."]),
+    )
+    .map(drop)
+}
+
+fn config() -> PathBuf {
+    folder().join("knot.conf")
 }

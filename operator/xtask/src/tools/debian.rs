@@ -19,14 +19,16 @@ pub(crate) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 pub(crate) const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
 /// The folder that `packages` and all they depend on are unpacked into, without running any of their scripts.
-/// `version` is the first package's, and `needs` are files that must be there.
+/// `version` is the first package's, whose epoch may stand behind its name (`bind9=1:`); `needs` are files that must be
+/// there.
 pub(crate) fn rootfs(cache: &Cache, version: &Version, packages: &[&str], needs: &[&str]) -> Result<PathBuf> {
     let [first, others @ ..] = packages else {
         bail!("no package is named")
     };
-    let family = format!("{SUITE}-{first}");
+    let (name, epoch) = first.split_once('=').unwrap_or((first, ""));
+    let family = format!("{SUITE}-{name}");
     cache.ensure(&family, version, needs, |out| {
-        let first = format!("{first}={version}*");
+        let first = format!("{name}={epoch}{version}*");
         let names: Vec<&str> = [first.as_str()]
             .into_iter()
             .chain(others.iter().copied())

@@ -10,12 +10,14 @@ use crate::run;
 
 /// The server.
 pub(crate) const SERVER: &str = "usr/sbin/knotd";
+/// What tells a running server what to do.
+pub(crate) const CONTROL: &str = "usr/sbin/knotc";
 /// What makes and shows keys.
 pub(crate) const KEYS: &str = "usr/sbin/keymgr";
 
 /// The folder that its packages are unpacked into.
 pub(crate) fn folder(cache: &Cache) -> Result<PathBuf> {
-    debian::rootfs(cache, &KNOT.parse()?, &["knot"], &[SERVER, KEYS])
+    debian::rootfs(cache, &KNOT.parse()?, &["knot"], &[SERVER, CONTROL, KEYS])
 }
 
 /// One of its programs, started by its own loader, so that it runs beside an older C library.

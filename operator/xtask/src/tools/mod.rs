@@ -8,6 +8,7 @@ pub(crate) mod go;
 pub(crate) mod helm;
 pub(crate) mod knot;
 pub(crate) mod kubernetes;
+pub(crate) mod peers;
 pub(crate) mod prometheus;
 pub(crate) mod system;
 pub(crate) mod unbound;
@@ -33,6 +34,11 @@ pub(crate) const UNBOUND: &str = "1.26.2";
 pub(crate) const PROMTOOL: &str = "2.53.3";
 /// The server of the rig's own root.
 pub(crate) const KNOT: &str = "3.4.6";
+/// Resolvers that a user may run, and what measures resolvers: only `test --all` and `bench` need them.
+const BIND: &str = "9.20.30";
+const KNOT_RESOLVER: &str = "5.7.5";
+const PDNS_RECURSOR: &str = "5.4.9";
+const DNSPERF: &str = "2.14.0";
 /// What installs the chart.
 pub(crate) const HELM: &str = "3.19.0";
 

@@ -19,3 +19,22 @@ pub(crate) fn folder(cache: &Cache) -> Result<PathBuf> {
     let needs = [server, check, control, "usr/share/dns/root.key"];
     debian::rootfs(cache, &UNBOUND.parse()?, &["unbound", "dns-root-data"], &needs)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::run;
+
+    #[test]
+    fn the_chart_and_the_documented_build_name_the_version_that_is_tested() {
+        for (file, line) in [
+            ("charts/tsutsumi/values.yaml", format!("    tag: \"{UNBOUND}\"")),
+            ("Containerfile.unbound", format!("ARG VERSION={UNBOUND}")),
+        ] {
+            let text = fs::read_to_string(run::workspace().join(file)).expect(file);
+            assert!(text.lines().any(|have| have == line), "{file} lacks `{line}`");
+        }
+    }
+}

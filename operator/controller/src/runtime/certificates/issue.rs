@@ -15,6 +15,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use tsutsumi_engine::managed::hop;
 use tsutsumi_probes::Role;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate};
 
@@ -36,7 +37,7 @@ const LEAF_DAYS: i32 = 180;
 /// Certificates begin earlier than now, for clocks that are late.
 const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
 /// More authorities than this never stand in a bundle.
-const BUNDLE_LIMIT: usize = 3;
+pub(super) const BUNDLE_LIMIT: usize = 3;
 
 /// Whom a leaf names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +46,8 @@ pub(crate) enum Peer {
     Controller,
     /// Answers.
     Prober,
+    /// Resolves for CoreDNS.
+    Resolver,
     /// Tells which questions reached it.
     Zone,
 }
@@ -53,17 +56,17 @@ impl Peer {
     /// The name in the certificate; it is never resolved.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Controller => Role::Controller,
-            Self::Prober => Role::Prober,
-            Self::Zone => Role::Zone,
+            Self::Controller => Role::Controller.dns_name(),
+            Self::Prober => Role::Prober.dns_name(),
+            Self::Resolver => hop::SERVER_NAME,
+            Self::Zone => Role::Zone.dns_name(),
         }
-        .dns_name()
     }
 
     const fn usage(self) -> ExtendedKeyUsagePurpose {
         match self {
             Self::Controller => ExtendedKeyUsagePurpose::ClientAuth,
-            Self::Prober | Self::Zone => ExtendedKeyUsagePurpose::ServerAuth,
+            Self::Prober | Self::Resolver | Self::Zone => ExtendedKeyUsagePurpose::ServerAuth,
         }
     }
 }
@@ -92,7 +95,7 @@ pub(crate) struct IssueError {
 /// The authority, able to sign.
 pub(crate) struct Authority {
     /// The present certificate first.
-    bundle: Vec<CertificateDer<'static>>,
+    pub(super) bundle: Vec<CertificateDer<'static>>,
     key: KeyPair,
 }
 
@@ -231,7 +234,7 @@ fn key_pair(data: &Data, key: &str) -> Option<KeyPair> {
     KeyPair::from_pem(pem).ok()
 }
 
-fn parsed<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+pub(super) fn parsed<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     parse_x509_certificate(der).ok().map(|(_, cert)| cert)
 }
 
@@ -239,7 +242,7 @@ fn belongs(cert: &X509Certificate<'_>, key: &KeyPair) -> bool {
     cert.public_key().raw == key.subject_public_key_info()
 }
 
-fn names(cert: &X509Certificate<'_>, peer: Peer) -> bool {
+pub(super) fn names(cert: &X509Certificate<'_>, peer: Peer) -> bool {
     let wanted = GeneralName::DNSName(peer.name());
     cert.subject_alternative_name()
         .ok()
@@ -257,7 +260,7 @@ fn fresh(cert: &X509Certificate<'_>, now: Timestamp) -> bool {
     from <= now && (until - now) * 2 > until - from
 }
 
-fn lasts(cert: &X509Certificate<'_>, now: Timestamp) -> bool {
+pub(super) fn lasts(cert: &X509Certificate<'_>, now: Timestamp) -> bool {
     now.as_second() < cert.validity().not_after.timestamp()
 }
 
@@ -276,7 +279,7 @@ fn dated(params: &mut CertificateParams, days: i32, key: &KeyPair, now: Timestam
     params.serial_number = Some(SerialNumber::from_slice(&serial));
 }
 
-fn pem(der: &CertificateDer<'static>) -> Vec<u8> {
+pub(super) fn pem(der: &CertificateDer<'static>) -> Vec<u8> {
     let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
     ::pem::encode_config(&Pem::new("CERTIFICATE", der.to_vec()), config).into_bytes()
 }

@@ -48,7 +48,7 @@ impl Secrets {
     }
 }
 
-async fn keeper(secrets: &Secrets) -> (Certificates, ControllerTls, MarkKeys, Writer) {
+async fn keeper(secrets: &Secrets, hops: &[&str]) -> (Certificates, ControllerTls, MarkKeys, Writer) {
     let (lease, secrets) = (OneObject::default(), secrets.clone());
     let client = testing::client(move |asked| {
         if asked.path.contains("/leases") {
@@ -68,14 +68,14 @@ async fn keeper(secrets: &Secrets) -> (Certificates, ControllerTls, MarkKeys, Wr
     leadership.subscribe().wait_for(|leads| *leads).await.unwrap();
     let writer = leadership.writer().unwrap();
     let metrics = Metrics::register(&mut registry);
-    let (certificates, tls, mark_keys) = Certificates::new(client, "dyke", leadership, metrics);
+    let (certificates, tls, mark_keys) = Certificates::new(client, "dyke", hops, leadership, metrics);
     (certificates, tls, mark_keys, writer)
 }
 
 #[tokio::test]
 async fn empty_secrets_are_filled_once() {
     let secrets = Secrets::default();
-    let (certificates, tls, mark_keys, writer) = keeper(&secrets).await;
+    let (certificates, tls, mark_keys, writer) = keeper(&secrets, &[]).await;
     assert!(tls.client_config().is_none() && mark_keys.newest().is_none());
     let now = Timestamp::now();
     certificates.keep(&writer, now).await.unwrap();
@@ -88,13 +88,31 @@ async fn empty_secrets_are_filled_once() {
 #[tokio::test]
 async fn an_emptied_authority_is_replaced_with_all_that_it_issued() {
     let secrets = Secrets::default();
-    let (certificates, _, _, writer) = keeper(&secrets).await;
+    let (certificates, _, _, writer) = keeper(&secrets, &[]).await;
     let now = Timestamp::now();
     certificates.keep(&writer, now).await.unwrap();
     secrets.empty(CA_SECRET);
     certificates.keep(&writer, now).await.unwrap();
     // By name: the authority, the controller, the zone's keys, which no authority made, the zone, the prober.
     assert_eq!(secrets.writes(), [2, 2, 1, 2, 2]);
+}
+
+#[tokio::test]
+async fn the_hop_gets_its_certificates_and_coredns_their_authorities_once() {
+    let objects = Secrets::default();
+    let (certificates, _, _, writer) = keeper(&objects, &["kube-system"]).await;
+    let now = Timestamp::now();
+    certificates.keep(&writer, now).await.unwrap();
+    certificates.keep(&writer, now).await.unwrap();
+    assert_eq!(objects.writes(), [1; 7]);
+    let kept = objects.0.lock().unwrap();
+    let map = kept[AUTHORITY].1["data"].as_object().unwrap();
+    let file = map.keys().next().unwrap();
+    let secret = kept[RESOLVER_TLS].1["data"].as_object().unwrap();
+    assert_eq!((map.len(), secret.len()), (1, 3));
+    assert!(map[file].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE"));
+    let text = serde_json::to_string(map).unwrap();
+    assert!(!text.contains("KEY"), "no key leaves the Secret: {text}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! Every write is preceded by a test on the resourceVersion that was read. The controller's own identity stays in
 //! memory; the prober's Secret is mounted by the prober inside, and copied by a person to one outside.
 
+pub(crate) mod hop;
 mod issue;
 mod keys;
 mod tls;
@@ -13,10 +14,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use json_patch::{AddOperation, Patch, PatchOperation, TestOperation, jsonptr::PointerBuf};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
+use tsutsumi_engine::managed::hop::{AUTHORITY, SECRET as RESOLVER_TLS};
 use tsutsumi_model::MarkKey;
 use tsutsumi_probes::TlsError;
 
@@ -90,6 +95,25 @@ enum CertificateError {
         /// Why.
         source: WriteError,
     },
+    /// The ConfigMap with the authorities could not be read.
+    #[error(
+        "cannot read the ConfigMap `{namespace}/{}`; the chart makes it, see `helm upgrade`",
+        AUTHORITY
+    )]
+    ReadAuthority {
+        /// Where.
+        namespace: String,
+        /// Why; none where the API server was silent.
+        source: Option<kube::Error>,
+    },
+    /// The ConfigMap with the authorities could not be written.
+    #[error("cannot fill the ConfigMap `{namespace}/{}`", AUTHORITY)]
+    WriteAuthority {
+        /// Where.
+        namespace: String,
+        /// Why.
+        source: WriteError,
+    },
     /// What was issued makes no identity.
     #[error("cannot use the certificate in the Secret `{name}`")]
     Unusable {
@@ -103,6 +127,7 @@ enum CertificateError {
 /// Keeps the certificates.
 pub(crate) struct Certificates {
     api: Api<Secret>,
+    authorities: Vec<Api<ConfigMap>>,
     leadership: Leadership,
     metrics: Metrics,
     identity: watch::Sender<tls::Identity>,
@@ -110,19 +135,24 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// A keeper that does nothing until it runs, and the identity and the key that it will have.
+    /// A keeper that does nothing until it runs, and the identity and the key that it will have. In `hops` are the
+    /// namespaces of CoreDNS where a managed resolver's authorities are told.
     pub(crate) fn new(
         client: Client,
         namespace: &str,
+        hops: &[&str],
         leadership: Leadership,
         metrics: Metrics,
     ) -> (Self, ControllerTls, MarkKeys) {
         let (identity, seen) = watch::channel(None);
         let (mark_key, keys) = watch::channel(None);
+        let authorities = hops.iter().map(|hop| Api::namespaced(client.clone(), hop));
+        let authorities = authorities.collect();
         let api = Api::namespaced(client, namespace);
         (
             Self {
                 api,
+                authorities,
                 leadership,
                 metrics,
                 identity,
@@ -174,7 +204,68 @@ impl Certificates {
                 self.identity.send_replace(Some(config));
             }
         }
-        self.zone_keys(writer).await
+        self.zone_keys(writer).await?;
+        if self.authorities.is_empty() {
+            return Ok(());
+        }
+        self.hop(writer, &authority, now).await
+    }
+
+    /// The certificates of managed resolvers, and who may sign them, where CoreDNS reads that.
+    async fn hop(
+        &self,
+        writer: &Writer,
+        authority: &Authority,
+        now: Timestamp,
+    ) -> Result<(), CertificateError> {
+        let name = RESOLVER_TLS;
+        let (data, secret) = self.read(name).await?;
+        let next =
+            hop::due(&data, authority, now).map_err(|source| CertificateError::Issue { name, source })?;
+        let data = match next {
+            Some(next) => {
+                self.write(writer, name, &secret, &next).await?;
+                next
+            }
+            None => data,
+        };
+        if let Some(not_after) = hop::not_after(&data) {
+            self.metrics.set_certificate(name, not_after);
+        }
+        for api in &self.authorities {
+            self.publish(writer, api, &data, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        writer: &Writer,
+        api: &Api<ConfigMap>,
+        secret: &Data,
+        now: Timestamp,
+    ) -> Result<(), CertificateError> {
+        let namespace = api.namespace().unwrap_or_default().to_owned();
+        let unread = |source| CertificateError::ReadAuthority {
+            namespace: namespace.clone(),
+            source,
+        };
+        let map = tokio::time::timeout(READ_LIMIT, api.get(AUTHORITY))
+            .await
+            .map_err(|_| unread(None))?
+            .map_err(|source| unread(Some(source)))?;
+        let Some(next) = hop::published(&map.data.clone().unwrap_or_default(), secret, now) else {
+            return Ok(());
+        };
+        writer
+            .json_patch(api, AUTHORITY, replaced(&map, &json!(next)))
+            .await
+            .map_err(|source| CertificateError::WriteAuthority {
+                namespace: namespace.clone(),
+                source,
+            })?;
+        tracing::info!(namespace, "the authorities of the managed resolver were written");
+        Ok(())
     }
 
     async fn zone_keys(&self, writer: &Writer) -> Result<(), CertificateError> {
@@ -270,6 +361,11 @@ fn replace_data(read: &Secret, data: &Data) -> Patch {
         .iter()
         .map(|(key, value)| (key, ByteString(value.clone())))
         .collect();
+    replaced(read, &json!(bytes))
+}
+
+/// Replaces the data of an object, if it is still the one that was read.
+fn replaced(read: &impl ResourceExt, data: &Value) -> Patch {
     Patch(vec![
         PatchOperation::Test(TestOperation {
             path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
@@ -277,7 +373,7 @@ fn replace_data(read: &Secret, data: &Data) -> Patch {
         }),
         PatchOperation::Add(AddOperation {
             path: PointerBuf::from_tokens(["data"]),
-            value: json!(bytes),
+            value: data.clone(),
         }),
     ])
 }

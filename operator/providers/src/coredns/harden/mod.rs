@@ -15,15 +15,15 @@ mod write;
 pub(crate) use merge::{Foreign, Ours, denials_only, lines, tail};
 pub use ownership::{OwnedBlock, Ownership, Role, Stanza, Written};
 pub use types::{
-    BlockIdentity, Change, Clients, Desired, ForwardHardening, HardenError, Hardened, Identity, Made, Note,
-    Others, Probe, Restored, Root,
+    BlockIdentity, Change, Clients, Desired, ForwardHardening, HardenError, Hardened, Identity, Lead, Made,
+    Note, Others, Restored, Root,
 };
 pub(crate) use write::clients;
+pub use write::tap::TAP_PORT;
 
 use super::corefile::{Corefile, Place, Splice};
 use super::nsid::{self, Nsid, Shown};
 use super::version::Capabilities;
-use sha2::{Digest, Sha256};
 use strip::{Live, Stripped, strip};
 
 /// Makes the text meet the wishes.
@@ -44,7 +44,7 @@ pub fn harden(
         retained,
     } = strip(&before, &ours, |role| desired.covers(role))?;
     let written = write::write(&base, desired, *capabilities)?;
-    let (text_after, identity) = sign(&written.text)?;
+    let (text_after, identity) = sign(&written.text, desired.edition)?;
     let after = parse(&text_after)?;
     let fresh = written.ownership.signed(&identity.ours);
     compare(&base, &after, &fresh)?;
@@ -93,26 +93,26 @@ pub fn restore(text: &str, ours: &Ownership) -> Result<Restored, HardenError> {
     })
 }
 
-/// The identity that a text made by [`harden`] carries: the hash of the text with the identity blanked.
-pub fn identity_of(text: &str) -> Result<Identity, HardenError> {
+/// Whether the text holds a line of ours that tells what is asked.
+pub fn taps(text: &str, ours: &Ownership) -> Result<bool, HardenError> {
     let tree = parse(text)?;
-    let blank = fill(&tree, &Nsid::BLANK)?;
-    let ours = Nsid::of_hash(&Sha256::digest(blank.as_bytes()));
-    let blocks = tree.blocks().iter().map(|block| BlockIdentity {
-        keys: block.keys().to_vec(),
-        shows: nsid::of(block),
-    });
-    Ok(Identity {
-        ours,
-        blocks: blocks.collect(),
-    })
+    let ours = recover::completed(&tree, ours);
+    let found = strip(&tree, &ours, |_| false)?;
+    Ok(found.live.iter().any(|live| live.written.role == Role::Tap))
 }
 
-fn sign(text: &str) -> Result<(String, Identity), HardenError> {
-    let Identity { ours, .. } = identity_of(text)?;
-    let signed = fill(&parse(text)?, &ours)?;
-    let identity = identity_of(&signed)?;
-    Ok((signed, identity))
+/// What each server block of a text shows.
+pub fn shown_by(text: &str) -> Result<Vec<BlockIdentity>, HardenError> {
+    Ok(parse(text)?.blocks().iter().map(BlockIdentity::of).collect())
+}
+
+/// The text with its identity in it: the hash of the text with the identity blanked, and of its edition.
+fn sign(text: &str, edition: u32) -> Result<(String, Identity), HardenError> {
+    let tree = parse(text)?;
+    let ours = Nsid::of_text(&fill(&tree, &Nsid::BLANK)?, edition);
+    let signed = fill(&tree, &ours)?;
+    let blocks = shown_by(&signed)?;
+    Ok((signed, Identity { ours, blocks }))
 }
 
 /// Puts an identity into every `nsid` of ours that is written in the file itself.

@@ -63,6 +63,8 @@ pub enum Role {
     ProbeForward,
     /// A `forward` of the root, in front of a foreign one.
     RootForward,
+    /// A `dnstap` that tells what the server is asked.
+    Tap,
 }
 
 /// A `forward` stanza.

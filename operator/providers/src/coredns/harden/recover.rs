@@ -1,12 +1,13 @@
 //! When the record is lost: our `nsid` marks a server block as ours.
 //!
 //! Its last `acl`, if it has exactly our form, is then ours, for one is always written behind the others; the first
-//! is ours if it is exactly the guard that follows from the last. `bufsize` and options of `forward` cannot be told
+//! is ours if it is exactly the guard that follows from the last. A `dnstap` to our own port is ours. `bufsize` and options of `forward` cannot be told
 //! from somebody else's and stay: that can only be stricter.
 
 use super::merge::{self, Foreign, Ours};
 use super::ownership::{OwnedBlock, Ownership, Role, Written};
 use super::strip::{is_ours, nth_of};
+use super::write::tap;
 use crate::coredns::acl::{self, Action};
 use crate::coredns::corefile::{Block, Corefile, Directive, Place};
 use ipnet::IpNet;
@@ -35,6 +36,10 @@ fn marked(tree: &Corefile, block: &Block) -> Option<Vec<Written>> {
         .iter()
         .find(|directive| directive.name == "nsid" && is_ours(directive))?;
     let mut found = vec![(Role::Nsid, mark)];
+    let taps = block
+        .named("dnstap")
+        .filter(|directive| tap::has_our_form(directive));
+    found.extend(taps.map(|directive| (Role::Tap, directive)));
     let acls: Vec<_> = block.named("acl").collect();
     if let Some((tail, others)) = acls.split_last()
         && let Some(read) = tail_of(tail)

@@ -3,8 +3,9 @@
 use super::ownership::{OwnedBlock, Ownership, Role, Written};
 use crate::coredns::acl::{AclError, Action};
 use crate::coredns::bufsize::MessageBytes;
-use crate::coredns::corefile::{EditError, SyntaxError};
-use crate::coredns::nsid::{Nsid, Shown};
+use crate::coredns::corefile::{Block, EditError, SyntaxError};
+use crate::coredns::hop::Encrypted;
+use crate::coredns::nsid::{self, Nsid, Shown};
 use crate::coredns::version::Feature;
 use ipnet::IpNet;
 use std::num::NonZeroU32;
@@ -21,10 +22,14 @@ pub struct Desired {
     pub any_empty: bool,
     /// Options of every `forward`.
     pub forward: Option<ForwardHardening>,
-    /// Where the probe zone is asked for.
-    pub probe: Option<Probe>,
+    /// The zones of our probes; none leads nowhere.
+    pub probe: Option<Vec<Lead>>,
     /// Who is asked for every name that nobody else answers.
     pub root: Option<Root>,
+    /// Who is told what is asked. Unlike the other wishes, one that is not set takes the line out: it is never in for good.
+    pub tap: Option<Endpoint>,
+    /// Tells a text from an earlier one that reads the same: what servers showed then proves nothing of this one.
+    pub edition: u32,
 }
 
 impl Desired {
@@ -35,7 +40,7 @@ impl Desired {
             Role::ForwardBrace | Role::ForwardOption => self.forward.is_some(),
             Role::ProbeForward => self.probe.is_some(),
             Role::RootForward => self.root.is_some(),
-            Role::Nsid => true,
+            Role::Nsid | Role::Tap => true,
         }
     }
 }
@@ -67,18 +72,14 @@ impl From<Others> for Action {
     }
 }
 
-/// Where the names of the probe zone lead: what reaches the zone shows how this server asks on.
+/// Where the names of a probe zone lead, from each server block of the root that forwards it: straight to the zone's own
+/// server, so that what reaches it shows how this server asks on.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Probe {
-    /// Nowhere: there is no probe zone.
-    Nowhere,
-    /// From each server block of the root that forwards it, straight to the zone's own server.
-    Server {
-        /// The zone.
-        zone: DomainName,
-        /// Its server.
-        server: Endpoint,
-    },
+pub struct Lead {
+    /// The zone.
+    pub zone: DomainName,
+    /// Its server.
+    pub server: Endpoint,
 }
 
 /// Who is asked for every name that nobody else answers, in server blocks of the root that forward it.
@@ -88,6 +89,20 @@ pub enum Root {
     AsItIs,
     /// These servers, over UDP and TCP. What the Corefile names stays behind them and is not asked.
     Servers(Vec<Endpoint>),
+    /// This server over TLS. What the Corefile names stays behind it and is not asked.
+    Encrypted(Encrypted),
+}
+
+impl Root {
+    /// The servers as a `forward` names them; none where the Corefile says itself who they are.
+    #[must_use]
+    pub fn targets(&self) -> Vec<String> {
+        match self {
+            Self::AsItIs => Vec::new(),
+            Self::Servers(servers) => servers.iter().map(Endpoint::to_string).collect(),
+            Self::Encrypted(encrypted) => vec![format!("tls://{}", encrypted.server)],
+        }
+    }
 }
 
 /// Options of `forward`.
@@ -143,6 +158,15 @@ pub struct BlockIdentity {
     pub keys: Vec<String>,
     /// What it answers to NSID; `None` without the plugin.
     pub shows: Option<Shown>,
+}
+
+impl BlockIdentity {
+    pub(crate) fn of(block: &Block) -> Self {
+        Self {
+            keys: block.keys().to_vec(),
+            shows: nsid::of(block),
+        }
+    }
 }
 
 /// One difference.
@@ -243,6 +267,15 @@ pub enum Note {
     /// Somebody set `nsid`.
     #[error("server block {block:?} has an `nsid` of somebody else, so it cannot prove which text it runs")]
     ForeignNsid {
+        /// Addresses of the server block.
+        block: Vec<String>,
+    },
+    /// Somebody else is told what is asked, and this release cannot tell two.
+    #[error(
+        "server block {block:?} has, or may have, a `dnstap` of somebody else, beside which ours would stop it before \
+         CoreDNS 1.10.1; it was not written"
+    )]
+    ForeignTap {
         /// Addresses of the server block.
         block: Vec<String>,
     },

@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 mod forward;
 mod lead;
+pub(super) mod tap;
 use forward::harden_forwards;
 
 pub(crate) struct Output {
@@ -133,6 +134,8 @@ impl Writer<'_> {
         } else if self.has(Feature::Nsid) {
             first.push((Role::Nsid, vec![(0, format!("nsid {}", Nsid::BLANK))]));
         }
+        // Before all that may have to stay where it is: this one comes and goes.
+        tap::tap(self, block, &mut first);
         self.acl(block, &mut first, &mut last)?;
         let behind = last_foreign(block);
         if behind.is_none() {

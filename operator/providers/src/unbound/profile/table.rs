@@ -12,6 +12,9 @@ pub struct Row {
     pub(super) values: fn(&Profile) -> Vec<Value>,
 }
 
+/// Connections at once, for each thread and each address that is listened on.
+const CONNECTIONS: u64 = 512;
+
 const fn row(key: Key, reason: &'static str, values: fn(&Profile) -> Vec<Value>) -> Row {
     Row { key, reason, values }
 }
@@ -58,6 +61,11 @@ pub const SERVER: &[Row] = &[
     row(Key::TlsServicePem, "the hop from CoreDNS", |p| {
         p.with_tls(|tls| Value::Text(tls.certificate.clone()))
     }),
+    row(
+        Key::IncomingNumTcp,
+        "CoreDNS has a connection of its own for each question that is under way; the default of 10 would make them wait",
+        |p| p.with_tls(|_| Value::Number(CONNECTIONS)),
+    ),
     row(Key::TlsCertBundle, "who may sign upstream certificates", |p| {
         p.authorities.iter().cloned().map(Value::Text).collect()
     }),

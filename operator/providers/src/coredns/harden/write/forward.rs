@@ -14,6 +14,12 @@ pub(crate) fn harden_forwards(writer: &mut Writer<'_>, block: &Block) {
         let Some(forward) = Forward::of(directive) else {
             continue;
         };
+        if !forward.uses_udp() && writer.desired.forward.is_some_and(|wanted| wanted.fresh_ports) {
+            writer.notes.push(Note::EncryptedForward {
+                block: block.keys().to_vec(),
+                from: forward.from.to_owned(),
+            });
+        }
         let options = wanted(writer, block, &forward);
         match directive.place() {
             _ if options.is_empty() => {}
@@ -36,8 +42,7 @@ pub(super) fn wanted(writer: &mut Writer<'_>, block: &Block, forward: &Forward<'
     let mut options = Vec::new();
     let (keys, from) = (block.keys().to_vec(), forward.from.to_owned());
     match forward.value("expire") {
-        _ if !wanted.fresh_ports => {}
-        _ if !forward.uses_udp() => writer.notes.push(Note::EncryptedForward { block: keys, from }),
+        _ if !wanted.fresh_ports || !forward.uses_udp() => {}
         Some(value)
             if value
                 .iter()
