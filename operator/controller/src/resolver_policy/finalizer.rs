@@ -20,14 +20,25 @@ use crate::runtime::{
     writer::{WriteError, Writer},
 };
 
-/// Adds or removes our finalizer as the policy says. False once nothing is left to do for a policy that goes.
+/// What the policy's object came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hold {
+    /// It is held as it should be, or needs not be: go on.
+    Settled,
+    /// It has changed since it was read: nothing is done before a newer one was seen.
+    Outdated,
+    /// Nothing is left to do for a policy that goes.
+    LetGo,
+}
+
+/// Adds or removes our finalizer as the policy says.
 pub(super) async fn settle(
     ctx: &Ctx,
     writer: &Writer,
     checked: &Checked<'_>,
     plan: &Plan,
     memory: &Memory,
-) -> Result<bool, Error> {
+) -> Result<Hold, Error> {
     let policy = checked.policy;
     let finalizers = policy.metadata.finalizers.as_deref().unwrap_or_default();
     let present = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
@@ -37,10 +48,11 @@ pub(super) async fn settle(
     let watches = (checked.tap.is_some() || checked.tapped) && !matches!(plan, Plan::Blocked { .. });
     let restores = policy.spec.on_delete == OnDelete::Restore && !(going && opened && is_done(plan, memory));
     let wanted = watches || restores;
+    let mut current = true;
     if wanted && !present && !going {
         let mut with_ours = finalizers.to_vec();
         with_ours.push(FINALIZER.to_owned());
-        set(ctx, writer, policy, &with_ours).await?;
+        current = set(ctx, writer, policy, &with_ours).await?;
     } else if !wanted && present {
         if policy.spec.on_delete == OnDelete::Restore && matches!(plan, Plan::InForce { .. }) {
             managed::leave(ctx, writer, checked, plan, memory).await?;
@@ -51,9 +63,13 @@ pub(super) async fn settle(
             .filter(|finalizer| *finalizer != FINALIZER)
             .cloned()
             .collect();
-        set(ctx, writer, policy, &others).await?;
+        current = set(ctx, writer, policy, &others).await?;
     }
-    Ok(!going || wanted)
+    Ok(match (current, going && !wanted) {
+        (false, _) => Hold::Outdated,
+        (true, true) => Hold::LetGo,
+        (true, false) => Hold::Settled,
+    })
 }
 
 /// Nothing is ours any more: a policy of the same name starts afresh.
@@ -79,12 +95,13 @@ fn is_done(plan: &Plan, memory: &Memory) -> bool {
     }
 }
 
+/// Sets the finalizers, if the policy is still the one that was read. False where it is not.
 async fn set(
     ctx: &Ctx,
     writer: &Writer,
     policy: &ResolverPolicy,
     finalizers: &[String],
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let api: Api<ResolverPolicy> = Api::all(ctx.client.clone());
     let patch = json!([
         { "op": "test", "path": "/metadata/resourceVersion", "value": policy.metadata.resource_version },
@@ -96,8 +113,8 @@ async fn set(
     })?;
     let name = policy.metadata.name.as_deref().unwrap_or_default();
     match writer.json_patch(&api, name, patch).await {
-        // The watch brings the newer object, and with it another try.
-        Ok(_) | Err(WriteError::Conflict { .. }) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(WriteError::Conflict { .. }) => Ok(false),
         Err(source) => Err(Error::Apply {
             operation: "set the finalizer",
             source,

@@ -24,6 +24,7 @@ mod publish;
 mod refusals;
 mod request;
 mod routes;
+mod run;
 mod switch;
 mod tell;
 mod upstreams;
@@ -33,26 +34,18 @@ mod watch;
 mod zone;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,
     core::DeserializeGuard,
-    runtime::{
-        Controller, Predicate, PredicateConfig, WatchStreamExt,
-        controller::Action,
-        predicates,
-        reflector::{self, Store},
-        watcher,
-    },
+    runtime::{controller::Action, reflector::Store},
 };
-use tokio::sync::mpsc;
 use tsutsumi_api::ResolverPolicy;
 use tsutsumi_engine::{
     cluster::{Cluster, Concern},
@@ -62,19 +55,20 @@ use tsutsumi_engine::{
 };
 use tsutsumi_model::DomainName;
 
+pub(crate) use self::run::run;
 use self::{
     apply::{Next, Scene},
     error::Error,
+    finalizer::Hold,
     memory::{Memories, Memory},
     observe::{Caches, Scope},
     switch::Gate,
     vantage::Vantages,
     verify::Verifier,
-    zone::Zone,
 };
 use crate::runtime::{
-    controller::RunContext, diagnostics::Diagnostics, events::Events, lease::Leadership, logging::Chain,
-    metrics::Metrics, writer::Writer,
+    diagnostics::Diagnostics, events::Events, lease::Leadership, logging::Chain, metrics::Metrics,
+    writer::Writer,
 };
 
 /// The handles that every reconcile shares.
@@ -101,128 +95,6 @@ struct Ctx {
 
 /// How long the phases of one reconcile that touch the cluster or the network may take.
 const APPLY_LIMIT: Duration = Duration::from_secs(30);
-
-/// Runs until told to stop.
-pub(crate) async fn run(run: RunContext) {
-    let synced = run.readiness.gate("caches");
-    let (trigger, triggered) = mpsc::channel(1);
-    let scope = Scope {
-        own_namespace: run.args.namespace.clone(),
-        target_namespaces: run.args.target_namespaces.clone(),
-        config_maps: run
-            .args
-            .config_maps
-            .iter()
-            .map(|map| (map.namespace.clone(), map.name.clone()))
-            .collect(),
-        probe_zone: run.args.probe_zone.clone(),
-        outside_zone: run.args.outside_zone.as_ref().map(|outside| outside.zone.clone()),
-        managed: run.args.managed_resolver.offer(),
-        // Where nothing may be written, nothing is closed.
-        closable: if run.args.audit_only {
-            Vec::new()
-        } else {
-            run.args.close_namespaces.clone()
-        },
-    };
-    let vantages = Vantages::new(
-        &scope.own_namespace,
-        run.args.prober_port,
-        run.args.outside_vantages.clone(),
-        run.tls.clone(),
-    );
-    let zone = Zone::new(
-        scope.probe_zone.clone(),
-        run.args.outside_zone.clone(),
-        &scope.own_namespace,
-        run.tls,
-        run.mark_keys,
-    );
-    let caches = Caches::start(&run.client, &scope, &trigger).await;
-    let policies: Api<DeserializeGuard<ResolverPolicy>> = Api::all(run.client.clone());
-    let (known, keeping) = reflector::store();
-    let cluster_domain = run.args.cluster_domain.clone();
-    let api_name = ["svc", "default", "kubernetes"]
-        .into_iter()
-        .try_fold(cluster_domain.clone(), |name, label| name.child(label))
-        .unwrap_or_else(|_| cluster_domain.clone());
-    let ctx = Arc::new(Ctx {
-        client: run.client,
-        audit_only: run.args.audit_only,
-        canary_service_account: run.args.canary_service_account.clone(),
-        verifier: Verifier::new(
-            vantages.clone(),
-            zone,
-            caches.clone(),
-            run.metrics.clone(),
-            trigger.clone(),
-        ),
-        scope,
-        vantages,
-        cluster_domain,
-        api_name,
-        leadership: run.leadership.clone(),
-        metrics: run.metrics,
-        events: run.events,
-        diagnostics: run.diagnostics,
-        policies: known.clone(),
-        caches,
-        memories: Memories::default(),
-        failures: Mutex::default(),
-    });
-    ctx.caches.synced().await;
-    synced.open();
-    let elections = follow_elections(run.leadership, Arc::clone(&ctx), trigger);
-    let triggers = stream::unfold(triggered, |mut receiver| async move {
-        receiver.recv().await.map(|()| ((), receiver))
-    });
-    let bystander = Arc::clone(&ctx);
-    let touched = watcher(policies, watcher::Config::default())
-        .default_backoff()
-        .reflect(keeping)
-        .inspect_ok(move |event| {
-            // Without a finalizer nothing reconciles an object that is gone.
-            if let watcher::Event::Delete(object) = event {
-                forget(&bystander, &object.name_any());
-            }
-        })
-        .touched_objects()
-        // Our own writes to the status are no news.
-        .predicate_filter(
-            predicates::generation.combine(predicates::finalizers),
-            PredicateConfig::default(),
-        );
-    let shutdown = run.shutdown.clone();
-    let work = Controller::for_stream(touched, known)
-        .reconcile_all_on(triggers)
-        .graceful_shutdown_on(async move { shutdown.requested().await })
-        .run(reconcile, error_policy, ctx)
-        .for_each(|_| std::future::ready(()));
-    tokio::select! {
-        // Ends when told to stop, after the reconciles under way.
-        () = work => {}
-        // Ends only with the lease's task, without which nothing can be written.
-        () = elections => {}
-    }
-}
-
-/// A new leader starts from what the cluster says, at once.
-async fn follow_elections(leadership: Leadership, ctx: Arc<Ctx>, trigger: mpsc::Sender<()>) {
-    let mut leads = leadership.subscribe();
-    while leads.changed().await.is_ok() {
-        ctx.memories.clear();
-        if *leads.borrow_and_update() {
-            let _ = trigger.try_send(());
-        } else {
-            ctx.verifier.stop_all();
-            // What a standby knew is not what is; the leader exports what is.
-            ctx.policies
-                .state()
-                .iter()
-                .for_each(|policy| ctx.metrics.forget(&policy.name_any()));
-        }
-    }
-}
 
 async fn reconcile(object: Arc<DeserializeGuard<ResolverPolicy>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
     // Without the lease nothing is decided; winning it reconciles everything.
@@ -291,9 +163,17 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
     if ctx.audit_only && checked.writes() {
         planned = planned.held_back();
     }
-    if !finalizer::settle(ctx, writer, &checked, &planned.plan, &memory).await? {
-        forget(ctx, &name);
-        return Ok(Action::await_change());
+    match finalizer::settle(ctx, writer, &checked, &planned.plan, &memory).await? {
+        Hold::Settled => {}
+        // What changed may be our own status, of which the watch tells nobody.
+        Hold::Outdated => {
+            ctx.memories.keep(&name, memory);
+            return Ok(Action::requeue(apply::PACE));
+        }
+        Hold::LetGo => {
+            forget(ctx, &name);
+            return Ok(Action::await_change());
+        }
     }
     let next = within(
         "apply",
@@ -335,22 +215,20 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         )),
     )
     .await?;
-    ctx.diagnostics.put(
-        "caches",
-        "sizes",
-        &ctx.caches.sizes().into_iter().collect::<BTreeMap<_, _>>(),
-    );
+    ctx.diagnostics.put("caches", "sizes", &ctx.caches.sizes());
     ctx.memories.keep(&name, memory);
-    Ok(match next {
-        // Nothing in the cluster tells that one answers again.
-        Next::Change if !data.silent.is_empty() => Action::requeue(upstreams::AGAIN),
-        // Results that nobody renews must not stand as if they counted.
-        Next::Change => match expiry.into_iter().chain(gate.wait()).chain(watching).min() {
-            Some(left) => Action::requeue(left),
-            None => Action::await_change(),
-        },
-        Next::Now => Action::requeue(Duration::ZERO),
-        Next::After(pause) => Action::requeue(pause),
+    // Nothing in the cluster tells that a resolver answers again, and results that nobody renews must not stand as if they
+    // counted.
+    let silent = (!data.silent.is_empty()).then_some(upstreams::AGAIN);
+    let waits = silent
+        .into_iter()
+        .chain(expiry)
+        .chain(gate.wait())
+        .chain(watching);
+    Ok(match (next, waits.min()) {
+        (Next::Now, _) => Action::requeue(Duration::ZERO),
+        (Next::After(pause), _) | (Next::Change, Some(pause)) => Action::requeue(pause),
+        (Next::Change, None) => Action::await_change(),
     })
 }
 

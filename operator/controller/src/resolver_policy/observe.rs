@@ -3,7 +3,10 @@
 //! Nothing polls. An event reaches the reconciler only where it could change a decision, so ten thousand pods that come
 //! and go cost nothing but their place in the cache.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use futures::future;
 use k8s_openapi::api::{
@@ -203,13 +206,13 @@ impl Caches {
     }
 
     /// How many objects of each kind are held, for the diagnostics page.
-    pub(crate) fn sizes(&self) -> [(&'static str, usize); 4] {
-        [
+    pub(crate) fn sizes(&self) -> BTreeMap<&'static str, usize> {
+        BTreeMap::from([
             ("nodes", self.nodes.state().len()),
             ("services", self.services.state().len()),
             ("endpointslices", self.slices.state().len()),
             ("pods", self.pods.state().len()),
-        ]
+        ])
     }
 }
 
