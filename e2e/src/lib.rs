@@ -14,6 +14,7 @@ pub mod filter;
 pub mod install;
 pub mod nat;
 pub mod outside;
+pub mod overheard;
 pub mod perimeter;
 pub mod place;
 pub mod platform;

@@ -3,7 +3,7 @@
 //!
 //! A cluster cannot be asked to do this, so the suite does it to the process on the node. It goes on with the value.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
@@ -57,6 +57,12 @@ pub fn of_pod(pod: &Pod, is_wanted: impl Fn(&str) -> bool) -> Result<u32> {
         read("cgroup").contains(&uid) && is_wanted(read("comm").trim())
     });
     found.with_context(|| format!("no process on this machine belongs to {}", pod.name_any()))
+}
+
+/// Whether a process is there still.
+#[must_use]
+pub fn lives(process: u32) -> bool {
+    Path::new(&format!("/proc/{process}")).exists()
 }
 
 fn processes() -> impl Iterator<Item = u32> {

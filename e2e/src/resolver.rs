@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use crate::{
     dns::{Question, TRANSPORTS, ask, fresh_below},
     install::{self, NAMESPACE},
+    overheard::Overheard,
     place::Place,
     rig::Rig,
     scenario::Scenario,
@@ -145,6 +146,15 @@ impl Zone {
     }
 }
 
+impl From<&Overheard> for Zone {
+    fn from(zone: &Overheard) -> Self {
+        Self {
+            server: zone.server,
+            anchor: anchor(&zone.anchor).unwrap_or_default(),
+        }
+    }
+}
+
 /// The newest key that the probe zone wrote into its log.
 async fn key_in_the_log(s: &Scenario) -> Result<(String, String)> {
     let pods = s.cluster.within::<Pod>(NAMESPACE);
@@ -153,15 +163,21 @@ async fn key_in_the_log(s: &Scenario) -> Result<(String, String)> {
         let log = pods
             .logs(&pod.metadata.name.unwrap_or_default(), &LogParams::default())
             .await?;
-        let told = log.rsplit_once("probe.tsutsumi.test. IN DS ");
-        let mut words = told.map_or("", |(_, rest)| rest).split([' ', '"', '\n']);
-        if let (Some(tag), Some("13"), Some("2"), Some(digest)) =
-            (words.next(), words.next(), words.next(), words.next())
-        {
-            return Ok((tag.to_owned(), digest.to_owned()));
+        if let Some(anchor) = anchor(&log) {
+            return Ok(anchor);
         }
     }
     bail!("no log of the probe zone has its DS record")
+}
+
+/// The key tag and the digest of the zone's last DS record in a text.
+fn anchor(text: &str) -> Option<(String, String)> {
+    let (_, rest) = text.rsplit_once("probe.tsutsumi.test. IN DS ")?;
+    let mut words = rest.split([' ', '"', '\n']);
+    match (words.next(), words.next(), words.next(), words.next()) {
+        (Some(tag), Some("13"), Some("2"), Some(digest)) => Some((tag.to_owned(), digest.to_owned())),
+        _ => None,
+    }
 }
 
 /// A resolver while it runs; it ends with this value.

@@ -1,6 +1,7 @@
 //! What takes too long for every run: one module per theme, on the same cluster as the suite. `cargo xtask test --all` runs
 //! it.
 
+mod alarms;
 mod crashes;
 mod dns_12;
 mod exposure;
