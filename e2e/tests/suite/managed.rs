@@ -10,12 +10,9 @@ use tsutsumi_e2e::{
     policy,
     scenario::{self, From, READY, Scenario},
     signed::{GOOD, believes_everything, validates},
-    steady::Names,
+    steady::{Names, RATE},
     wait,
 };
-
-/// Names that nobody has cached, asked a second.
-const BUSY: u32 = 500;
 
 /// Prometheus finds Unbound's numbers through the Service, by the label that the chart's `ServiceMonitor` selects.
 async fn tells_its_numbers(s: &Scenario, policy: &str) -> Result<()> {
@@ -50,7 +47,7 @@ fn what_the_path_lets_through_is_refused_and_nobody_inside_notices() -> Result<(
     scenario::run(From::Installed, async |s| {
         s.may_run_resolvers().await?;
         believes_everything(s).context("the danger is there before")?;
-        let client = s.keep_asking_for(Names::FreshBelow(GOOD), BUSY).await?;
+        let client = s.keep_asking_for(Names::FreshBelow(GOOD), RATE).await?;
         s.ready(&policy::managed(name)).await?;
         validates(s)?;
         tells_its_numbers(s, name).await?;

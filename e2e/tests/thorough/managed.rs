@@ -1,4 +1,5 @@
-//! A managed resolver that does not come up takes nothing away.
+//! A managed resolver that does not come up takes nothing away, and one that does is switched to and from unnoticed, however
+//! much is asked.
 
 use anyhow::{Result, ensure};
 use tsutsumi_api::conditions::{ConditionType, Reason};
@@ -6,9 +7,31 @@ use tsutsumi_e2e::{
     install,
     policy::{self, HINTS},
     scenario::{self, From},
-    signed::{GOOD, validates},
+    signed::{GOOD, believes_everything, validates},
     steady::{Names, RATE},
 };
+
+/// Names that no cache has, asked a second: far more than a client of the other tests asks.
+const BUSY: u32 = 500;
+
+#[test]
+fn of_500_names_a_second_none_fails_while_the_resolver_comes_goes_and_comes_back() -> Result<()> {
+    let name = "managed-busy";
+    scenario::run(From::Installed, async |s| {
+        s.may_run_resolvers().await?;
+        let client = s.keep_asking_for(Names::FreshBelow(GOOD), BUSY).await?;
+        s.ready(&policy::managed(name)).await?;
+        validates(s)?;
+        s.ready(&policy::restoring(name)).await?;
+        believes_everything(s)?;
+        s.ready(&policy::managed(name)).await?;
+        validates(s)?;
+        s.delete(name).await?;
+        let asked = client.lost_nothing()?;
+        println!("{asked} questions from inside were all answered");
+        Ok(())
+    })
+}
 
 #[test]
 fn what_does_not_come_up_takes_nothing_away() -> Result<()> {

@@ -202,7 +202,7 @@ fn judge_way(
             }
             // Who offers no DNS over TLS shows nothing by not taking a connection for it.
             Reach::Nowhere if !offers => {
-                ledger.note(format!("{place} offers nothing on port 853, so that way was not tried."));
+                ledger.note(format!("On port 853, {place} offers nothing, so that way was not tried."));
             }
             Reach::Nowhere => ledger.doubt(
                 format!("{place} answers nobody over {} on port {}, not even outside", way.0, way.1),

@@ -39,8 +39,8 @@ pub(crate) enum Next {
     After(Duration),
 }
 
-/// How often a canary or a pod that is on its way is asked, and how soon a write that met a newer object is tried again.
-pub(super) const PACE: Duration = Duration::from_millis(500);
+/// How often a canary or a pod that is on its way is asked.
+const PACE: Duration = Duration::from_millis(500);
 /// How often a pod is asked whether it runs the text.
 const CONFIRM_PACE: Duration = Duration::from_secs(1);
 

@@ -95,6 +95,8 @@ struct Ctx {
 
 /// How long the phases of one reconcile that touch the cluster or the network may take.
 const APPLY_LIMIT: Duration = Duration::from_secs(30);
+/// How long a newer object may take to come by watch. A watch that hangs must not make us ask the API server all the time.
+const OUTDATED: Duration = Duration::from_secs(2);
 
 async fn reconcile(object: Arc<DeserializeGuard<ResolverPolicy>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
     // Without the lease nothing is decided; winning it reconciles everything.
@@ -168,7 +170,7 @@ async fn keep_true(ctx: &Ctx, writer: &Writer, mut policy: ResolverPolicy) -> Re
         // What changed may be our own status, of which the watch tells nobody.
         Hold::Outdated => {
             ctx.memories.keep(&name, memory);
-            return Ok(Action::requeue(apply::PACE));
+            return Ok(Action::requeue(OUTDATED));
         }
         Hold::LetGo => {
             forget(ctx, &name);
