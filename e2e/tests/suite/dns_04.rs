@@ -102,13 +102,11 @@ fn fits(choice: &Choice, ports: &BTreeSet<u64>) -> bool {
         }
         Choice::Listed(list) => {
             let place = |port: &u64| list.iter().position(|listed| u64::from(*listed) == *port);
-            let places: BTreeSet<u64> = ports
-                .iter()
-                .filter_map(place)
-                .filter_map(|at| at.try_into().ok())
-                .collect();
-            let room = u64::try_from(places.len() * 3 / 2).unwrap_or_default();
-            wanted(places.len()) && span(&places) < Some(room)
+            let places: BTreeSet<usize> = ports.iter().filter_map(place).collect();
+            // A port that a former NAT gave may be on the list too, far from the others.
+            let room = places.len() * 3 / 2;
+            let near = |first: &usize| places.range(first..&(first + room)).count();
+            wanted(places.iter().map(near).max().unwrap_or_default())
         }
     }
 }
@@ -140,4 +138,20 @@ async fn told(
     let what = format!("{ID} is {state} and saw what is there");
     let policy = s.reaches(name, &what, READY, said).await?;
     policy::control(&policy, ID).cloned().context("it was there")
+}
+
+#[test]
+fn a_port_of_a_former_nat_hides_no_stride() {
+    let stride = Choice::stride(1_024, 12_345, 8_192);
+    let Choice::Listed(list) = &stride else {
+        unreachable!("a stride is a list")
+    };
+    let far = list.iter().skip(5_000).take(1);
+    let seen = |step: usize| list.iter().step_by(step).take(ASKED).chain(far.clone());
+    let seen = |step: usize| seen(step).map(|port| u64::from(*port)).collect();
+    assert!(fits(&stride, &seen(1)));
+    assert!(
+        !fits(&stride, &seen(2)),
+        "half of a stride's ports are another stride"
+    );
 }
