@@ -118,6 +118,17 @@ pub struct Zone {
 }
 
 impl Zone {
+    /// The one in this process, which needs no way to be opened.
+    ///
+    /// # Errors
+    /// If it tells no key.
+    pub fn overheard(zone: &Overheard) -> Result<Self> {
+        Ok(Self {
+            server: zone.server,
+            anchor: anchor(&zone.anchor).context("a zone in this process has a DS record")?,
+        })
+    }
+
     /// Goes the how-to's steps 1 and 2: installs so that the resolver outside is answered, opens a way to the zone that
     /// keeps addresses and ports, and reads the zone's key from its log.
     ///
@@ -143,15 +154,6 @@ impl Zone {
             server: SocketAddr::new(s.rig.node_port.ip(), ZONE_PORT),
             anchor,
         })
-    }
-}
-
-impl From<&Overheard> for Zone {
-    fn from(zone: &Overheard) -> Self {
-        Self {
-            server: zone.server,
-            anchor: anchor(&zone.anchor).unwrap_or_default(),
-        }
     }
 }
 

@@ -37,8 +37,9 @@ fn a_good_resolver_is_hardly_ever_accused_and_a_bad_one_always() -> Result<()> {
         };
         for program in Program::ALL {
             let zone = Overheard::start(s.rig.node_port.ip())?;
+            let known = Zone::overheard(&zone)?;
             if program.chooses_ports() {
-                let _running = Resolver::start(&s.rig, program, few, Some(&Zone::from(&zone))).await?;
+                let _running = Resolver::start(&s.rig, program, few, Some(&known)).await?;
                 let accused = accused(&zone, Resolver::address(&s.rig), OF_A_BAD_ONE)?;
                 println!("{}", row(program, "few ports", OF_A_BAD_ONE, &accused));
                 ensure!(
@@ -48,7 +49,7 @@ fn a_good_resolver_is_hardly_ever_accused_and_a_bad_one_always() -> Result<()> {
                     accused.count
                 );
             }
-            let _running = Resolver::start(&s.rig, program, Habits::GOOD, Some(&Zone::from(&zone))).await?;
+            let _running = Resolver::start(&s.rig, program, Habits::GOOD, Some(&known)).await?;
             let accused = accused(&zone, Resolver::address(&s.rig), MEASUREMENTS)?;
             println!("{}", row(program, "well", MEASUREMENTS, &accused));
             ensure!(

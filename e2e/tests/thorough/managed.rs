@@ -11,7 +11,7 @@ use tsutsumi_e2e::{
     steady::{Names, RATE},
 };
 
-/// Names that no cache has, asked a second: far more than a client of the other tests asks.
+/// Questions a second, each for a name that no cache has: ten times those of other tests.
 const BUSY: u32 = 500;
 
 #[test]

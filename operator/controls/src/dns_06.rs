@@ -7,14 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use tsutsumi_model::{ControlId, DnsAnswer, Failure, Rcode, RootKey, RootRecord, RootWanted, Saw, Vantage};
+use tsutsumi_model::{ControlId, DnsAnswer, Failure, Rcode, RootKey, RootRecord, RootWanted, Saw};
 
 use crate::{
     Availability, Control, Dossier, Judgement, Level, Root,
     dossier::Joined,
     ledger::{Ledger, not_asked, sentence},
     outcome::brief,
-    root::{OFFLINE, Source, Start, answers, was_found},
+    root::{self, OFFLINE, Source, Start, answers, was_found},
     round::{Aim, Place, Sentinel},
     text::counted,
 };
@@ -42,33 +42,18 @@ pub fn judge(dossier: &Dossier) -> Judgement {
     let mut ledger = Ledger::new(&CONTROL, dossier);
     let joined = dossier.joined();
     let mut tags = String::new();
-    match dossier.root.known() {
-        Err(why) => ledger.doubt(
-            "what the resolver starts from is not what the policy says".to_owned(),
-            sentence(why),
-            None,
-        ),
-        Ok(start) if ledger.has_vantage(Vantage::Inside) => {
-            tags = list(start);
-            if let Availability::Missing(why) = &dossier.zone {
-                ledger.doubt("no probe zone has names to try".to_owned(), sentence(why), None);
-            } else {
-                for place in dossier.resolving() {
-                    judge_trust(&mut ledger, &joined, &place, start);
-                }
-            }
-            if dossier.resolvers.is_empty() {
-                ledger.doubt(
-                    "no pod of the managed resolver was seen".to_owned(),
-                    "The policy's conditions say why.".to_owned(),
-                    None,
-                );
-            }
-            for pod in &dossier.resolvers {
-                judge_keys(&mut ledger, &joined, &Place::Resolver(pod.label.clone()), start);
+    if let Some(start) = root::start(&mut ledger, dossier) {
+        tags = list(start);
+        if let Availability::Missing(why) = &dossier.zone {
+            ledger.doubt("no probe zone has names to try".to_owned(), sentence(why), None);
+        } else {
+            for place in dossier.resolving() {
+                judge_trust(&mut ledger, &joined, &place, start);
             }
         }
-        Ok(_) => {}
+        for pod in &dossier.resolvers {
+            judge_keys(&mut ledger, &joined, &Place::Resolver(pod.label.clone()), start);
+        }
     }
     let well = format!(
         "at {}, trusted are the keys {tags}, and the root publishes no other",

@@ -6,13 +6,13 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use tsutsumi_model::{ControlId, DomainName, RootAnswer, RootRecord, RootWanted, Vantage};
+use tsutsumi_model::{ControlId, DomainName, RootAnswer, RootRecord, RootWanted};
 
 use crate::{
     Control, Dossier, Judgement, Level,
     dossier::Joined,
-    ledger::{Ledger, not_asked, sentence},
-    root::{Bundled, OFFLINE, Root, Source, Start, answers, was_found},
+    ledger::{Ledger, not_asked},
+    root::{self, Bundled, OFFLINE, Root, Source, Start, answers, was_found},
     round::Place,
     text::counted,
 };
@@ -40,20 +40,12 @@ pub fn judge(dossier: &Dossier) -> Judgement {
     let mut ledger = Ledger::new(&CONTROL, dossier);
     let joined = dossier.joined();
     let mut servers = 0;
-    match dossier.root.known() {
-        Err(why) => ledger.doubt(
-            "what the resolver starts from is not what the policy says".to_owned(),
-            sentence(why),
-            None,
-        ),
-        Ok(start) if ledger.has_vantage(Vantage::Inside) => {
-            servers = start.servers.len();
-            for pod in &dossier.resolvers {
-                judge_place(&mut ledger, &joined, &Place::Resolver(pod.label.clone()), start);
-            }
-            remark(&mut ledger, start);
+    if let Some(start) = root::start(&mut ledger, dossier) {
+        servers = start.servers.len();
+        for pod in &dossier.resolvers {
+            judge_place(&mut ledger, &joined, &Place::Resolver(pod.label.clone()), start);
         }
-        Ok(_) => {}
+        remark(&mut ledger, start);
     }
     let well = format!(
         "{} of the managed resolver found what it was given: {} and their addresses",

@@ -5,9 +5,13 @@ use std::{
     net::IpAddr,
 };
 
-use tsutsumi_model::{Ask, DomainName, Failure, Rcode, RootAnswer, RootKey, RootWanted, Saw};
+use tsutsumi_model::{Ask, DomainName, Failure, Rcode, RootAnswer, RootKey, RootWanted, Saw, Vantage};
 
-use crate::{Aim, Place, dossier::Joined, ledger::Ledger};
+use crate::{
+    Aim, Dossier, Place,
+    dossier::Joined,
+    ledger::{Ledger, sentence},
+};
 
 /// Servers of the root with their addresses.
 pub type Servers = BTreeMap<DomainName, BTreeSet<IpAddr>>;
@@ -96,6 +100,28 @@ impl Root {
 pub(crate) const OFFLINE: &str = "Let the resolver reach the root's servers on port 53, over UDP and TCP. Where a network \
                                   has a root of its own, name its servers and keys: `recursion.roots.hintsConfigMap` \
                                   and `anchorsConfigMap`.";
+
+/// What the resolver was given, where a prober inside may ask its pods; what is missing is in doubt.
+pub(crate) fn start<'a>(ledger: &mut Ledger<'_>, dossier: &'a Dossier) -> Option<&'a Start> {
+    match dossier.root.known() {
+        Err(why) => {
+            let found = "what the resolver starts from is not what the policy says";
+            ledger.doubt(found.to_owned(), sentence(why), None);
+            None
+        }
+        Ok(start) if ledger.has_vantage(Vantage::Inside) => {
+            if dossier.resolvers.is_empty() {
+                ledger.doubt(
+                    "no pod of the managed resolver was seen".to_owned(),
+                    "The policy's conditions say why.".to_owned(),
+                    None,
+                );
+            }
+            Some(start)
+        }
+        Ok(_) => None,
+    }
+}
 
 /// What the pods at a place answered to a question about the root, as far as it can be judged; the rest are doubts.
 pub(crate) fn answers<'a>(

@@ -42,6 +42,18 @@ tls://example.org:853 {
 }
 ";
 
+/// A wish to ask one server for all that no other `forward` is for, each time from a fresh port.
+fn led_elsewhere() -> Desired {
+    Desired {
+        forward: Some(ForwardHardening {
+            fresh_ports: true,
+            ..ForwardHardening::default()
+        }),
+        root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
+        ..Desired::default()
+    }
+}
+
 #[test]
 fn the_form_written() {
     let made = fresh(STOCK, &["10.0.0.0/8", "127.0.0.1/32", "fd00::/8"]);
@@ -429,14 +441,7 @@ corp.example {
     forward . 9.9.9.9
 }
 ";
-    let wish = Desired {
-        forward: Some(ForwardHardening {
-            fresh_ports: true,
-            ..ForwardHardening::default()
-        }),
-        root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
-        ..Desired::default()
-    };
+    let wish = led_elsewhere();
     let made = run(text, &wish, &Ownership::default());
     let expected = "\
 .:53 {
@@ -496,14 +501,7 @@ fn what_the_root_s_forward_excepts_goes_past_ours_too() {
     forward . 192.0.2.2
 }
 ";
-    let wish = Desired {
-        forward: Some(ForwardHardening {
-            fresh_ports: true,
-            ..ForwardHardening::default()
-        }),
-        root: Some(Root::Servers(vec![endpoint("10.96.0.30:53")])),
-        ..Desired::default()
-    };
+    let wish = led_elsewhere();
     let made = run(text, &wish, &Ownership::default());
     let ours = "    forward . 10.96.0.30:53 {\n        except corp.example 10.0.0.0/8 lab.example\n        expire 0s\n    }\n    \
                 forward . 9.9.9.9 192.0.2.9 {\n";

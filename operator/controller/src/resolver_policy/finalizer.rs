@@ -48,11 +48,10 @@ pub(super) async fn settle(
     let watches = (checked.tap.is_some() || checked.tapped) && !matches!(plan, Plan::Blocked { .. });
     let restores = policy.spec.on_delete == OnDelete::Restore && !(going && opened && is_done(plan, memory));
     let wanted = watches || restores;
-    let mut current = true;
-    if wanted && !present && !going {
+    let current = if wanted && !present && !going {
         let mut with_ours = finalizers.to_vec();
         with_ours.push(FINALIZER.to_owned());
-        current = set(ctx, writer, policy, &with_ours).await?;
+        set(ctx, writer, policy, &with_ours).await?
     } else if !wanted && present {
         if policy.spec.on_delete == OnDelete::Restore && matches!(plan, Plan::InForce { .. }) {
             managed::leave(ctx, writer, checked, plan, memory).await?;
@@ -63,8 +62,10 @@ pub(super) async fn settle(
             .filter(|finalizer| *finalizer != FINALIZER)
             .cloned()
             .collect();
-        current = set(ctx, writer, policy, &others).await?;
-    }
+        set(ctx, writer, policy, &others).await?
+    } else {
+        true
+    };
     Ok(match (current, going && !wanted) {
         (false, _) => Hold::Outdated,
         (true, true) => Hold::LetGo,

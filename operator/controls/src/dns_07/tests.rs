@@ -216,7 +216,15 @@ fn without_a_start_nothing_is_known_and_without_a_resolver_nothing_is_asked() {
 
     let mut gone = holding();
     gone.resolvers.clear();
-    assert_eq!(judge(&gone).verdict.state, Indeterminate);
+    let verdict = judge(&gone).verdict;
+    assert_eq!(verdict.state, Indeterminate);
+    assert!(
+        verdict
+            .observed
+            .contains("no pod of the managed resolver was seen"),
+        "{}",
+        verdict.observed
+    );
     let mut unasked = holding();
     let place = Place::Resolver(RESOLVER.into());
     unasked.steps.retain(|(purpose, _)| purpose.place != place);

@@ -100,6 +100,17 @@ fn prepared(data: &Data) -> Cluster {
     cluster
 }
 
+/// A cluster whose DNS asks over TLS, as issued, with the record of that.
+fn over_tls(data: &Data) -> (Cluster, Record) {
+    let mut live = prepared(data);
+    mount(&mut live, true);
+    restart(&mut live);
+    let first = planned(&over("Tls"), &live, data, &Record::default());
+    let record = Record::default().saving(change(&first));
+    write(&mut live, &change(&first).candidate);
+    (live, record)
+}
+
 #[test]
 fn unbound_answers_over_tls_beside_udp_from_a_certificate_that_is_named_by_its_content() {
     let data = issued("a.crt", &["one"]);
@@ -268,12 +279,7 @@ fn authorities_that_coredns_cannot_have_yet_are_not_named() {
 #[test]
 fn a_certificate_is_shown_only_once_every_pod_trusts_who_signed_it() {
     let old = issued("a.crt", &["one"]);
-    let mut live = prepared(&old);
-    mount(&mut live, true);
-    restart(&mut live);
-    let first = planned(&over("Tls"), &live, &old, &Record::default());
-    let record = Record::default().saving(change(&first));
-    write(&mut live, &change(&first).candidate);
+    let (mut live, record) = over_tls(&old);
     let shows = |live: &Cluster, policy: &ResolverPolicy, data: &Data| {
         let text = file(&wanted(policy, live, data), "unbound.conf");
         let shown = text
@@ -327,12 +333,7 @@ fn a_certificate_is_shown_only_once_every_pod_trusts_who_signed_it() {
 #[test]
 fn what_was_issued_wholly_anew_is_shown_only_while_nobody_asks_over_tls() {
     let old = issued("a.crt", &["one"]);
-    let mut live = prepared(&old);
-    mount(&mut live, true);
-    restart(&mut live);
-    let first = planned(&over("Tls"), &live, &old, &Record::default());
-    let record = Record::default().saving(change(&first));
-    write(&mut live, &change(&first).candidate);
+    let (mut live, record) = over_tls(&old);
 
     let anew = issued("b.crt", &["two"]);
     fill(&mut live, &["a.crt", "b.crt"]);
