@@ -122,12 +122,16 @@ impl Rig {
 
 /// The last line that the project's own tool prints.
 pub(crate) fn xtask(words: &[&str]) -> Result<String> {
+    let last = run_xtask(words)?.lines().last().map(str::to_owned);
+    last.with_context(|| format!("`cargo xtask {}` printed nothing", words.join(" ")))
+}
+
+/// What the project's own tool prints, which may be nothing.
+pub(crate) fn run_xtask(words: &[&str]) -> Result<String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut xtask = Command::new(cargo);
     xtask.current_dir(workspace()).arg("xtask").args(words);
-    let printed = output(&mut xtask)?;
-    let last = printed.lines().last().map(str::to_owned);
-    last.with_context(|| format!("{xtask:?} printed nothing"))
+    output(&mut xtask)
 }
 
 /// The line of the `reload` plugin, with the interval that the rig gives every CoreDNS; none for the plugin's own.

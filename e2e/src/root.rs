@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::rig::xtask;
+use crate::rig::{run_xtask, xtask};
 
 /// A key that the root publishes beside its own, until this is dropped.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl NewKey {
 
 impl Drop for NewKey {
     fn drop(&mut self) {
-        if let Err(error) = xtask(&["cluster", "withdraw-root-keys"]) {
+        if let Err(error) = run_xtask(&["cluster", "withdraw-root-keys"]) {
             eprintln!("the root keeps a key of a test: {error:#}");
         }
     }
