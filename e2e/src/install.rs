@@ -126,11 +126,19 @@ impl Cluster {
     /// # Errors
     /// If the deadline passes.
     pub async fn scale_controller(&self, replicas: i32) -> Result<()> {
+        self.scale(NAMESPACE, CONTROLLER, replicas).await
+    }
+
+    /// Sets the number of a Deployment's pods and waits until exactly so many run.
+    ///
+    /// # Errors
+    /// If the deadline passes.
+    pub async fn scale(&self, namespace: &str, name: &str, replicas: i32) -> Result<()> {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-        self.within::<Deployment>(NAMESPACE)
-            .patch_scale(CONTROLLER, &PatchParams::default(), &patch)
+        self.within::<Deployment>(namespace)
+            .patch_scale(name, &PatchParams::default(), &patch)
             .await?;
-        self.rolled_out(NAMESPACE, CONTROLLER).await
+        self.rolled_out(namespace, name).await
     }
 
     /// Turns one fault on, or all off, and waits until only such controllers run.

@@ -30,6 +30,8 @@ use crate::{
 
 /// The annotation that keeps the image with which the rig came up.
 const IMAGE: &str = "e2e.tsutsumi.dev/image";
+/// The pods of cluster DNS with which the rig came up.
+const DNS_PODS: i32 = 2;
 /// How long the starting point may take: kubelet's sync and `reload`.
 const STARTED: Duration = Duration::from_secs(90);
 
@@ -266,6 +268,7 @@ impl Scenario {
             self.cluster.write_corefile(corefile::kubeadm(), "e2e").await?;
             self.take_authority_away().await?;
             self.run_image(&image).await?;
+            self.cluster.scale(DNS_NAMESPACE, DNS, DNS_PODS).await?;
         } else {
             platform::install(&self.rig, &self.cluster, Platform::Kubeadm, &image).await?;
         }

@@ -7,6 +7,7 @@ mod dns_12;
 mod exposure;
 mod hop;
 mod managed;
+mod many;
 mod pools;
 mod ports;
 mod resolvers;

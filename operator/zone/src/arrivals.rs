@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use tsutsumi_model::{Arrival, Arrivals};
 
-/// Samples that are remembered; the oldest goes first.
-pub(crate) const MAX_SAMPLES: usize = 16;
+/// Samples that a probe zone remembers; the oldest goes first.
+pub const MAX_SAMPLES: usize = 16;
 /// Questions that are remembered of one sample: twice what any measurement asks, and its retries.
 pub(crate) const MAX_ARRIVALS: usize = 4096;
 

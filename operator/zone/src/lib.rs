@@ -23,6 +23,7 @@ mod udp;
 
 pub use answer::{Answer, Asked, Noted, Zone, ZoneError};
 pub use apex::{Apex, ApexError};
+pub use arrivals::MAX_SAMPLES;
 pub use client::{ClientError, ZoneClient};
 pub use keys::{KeyDir, KeyError, Keys, MARK_KEY, ZONE_KEY, ZoneKey, ds};
 pub use query::{Offer, Query, Unanswerable};

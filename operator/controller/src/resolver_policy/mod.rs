@@ -23,6 +23,7 @@ mod pools;
 mod publish;
 mod refusals;
 mod request;
+mod round;
 mod routes;
 mod run;
 mod switch;

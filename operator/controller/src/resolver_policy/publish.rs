@@ -19,7 +19,7 @@ use tsutsumi_engine::{
     verify::evidence,
 };
 
-use super::{Ctx, error::Error, memory::Memory, tell, verify::Round};
+use super::{Ctx, error::Error, memory::Memory, round::Round, tell};
 use crate::runtime::writer::Writer;
 
 /// Publishes what one reconcile came to.

@@ -2,43 +2,23 @@
 //! interval is over or something that matters has changed, and feeds the results back by a trigger.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
-use tsutsumi_engine::{
-    resolver::status::Verified,
-    verify::{
-        Availability, Judged, Step,
-        evidence::{self, Kept},
-        judge_round, plan_round,
-    },
+
+use super::{
+    refusals::Refusals,
+    request::Request,
+    round::{Examiner, Round},
 };
-use tsutsumi_model::{MetricName, Observation, Saw, Vantage};
-use tsutsumi_probes::MAX_SERIES;
-
-use super::{observe::Caches, refusals::Refusals, request::Request, vantage::Vantages, zone::Zone};
-use crate::runtime::{logging::Chain, metrics::Metrics};
-
-/// What one round came to.
-#[derive(Clone, Debug)]
-pub(super) struct Round {
-    pub(super) verified: Verified,
-    pub(super) kept: Vec<Kept>,
-    epoch: String,
-}
 
 /// Runs the rounds; clones share the results.
 #[derive(Clone)]
 pub(super) struct Verifier {
-    vantages: Vantages,
-    zone: Zone,
-    caches: Caches,
-    metrics: Metrics,
+    examiner: Examiner,
     trigger: tokio::sync::mpsc::Sender<()>,
     /// One round at a time: each has its rate, and two would have twice of it.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -65,18 +45,9 @@ fn pause(age: Duration, interval: Duration) -> Duration {
 }
 
 impl Verifier {
-    pub(super) fn new(
-        vantages: Vantages,
-        zone: Zone,
-        caches: Caches,
-        metrics: Metrics,
-        trigger: tokio::sync::mpsc::Sender<()>,
-    ) -> Self {
+    pub(super) fn new(examiner: Examiner, trigger: tokio::sync::mpsc::Sender<()>) -> Self {
         Self {
-            vantages,
-            zone,
-            caches,
-            metrics,
+            examiner,
             trigger,
             turn: Arc::default(),
             tasks: Arc::default(),
@@ -137,7 +108,10 @@ impl Verifier {
         loop {
             let request = wanted.borrow_and_update().clone();
             let begun = Instant::now();
-            if let Some(round) = self.round(&request, &mut refusals).await {
+            let turn = self.turn.lock().await;
+            let round = self.examiner.examine(&request, &mut refusals).await;
+            drop(turn);
+            if let Some(round) = round {
                 *newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(round);
                 // A full channel means that a reconcile is due anyway.
                 let _ = self.trigger.try_send(());
@@ -154,124 +128,6 @@ impl Verifier {
             }
         }
     }
-
-    /// Asks one round, in order: what warms the caches, then outside while they are warm, then the rest.
-    async fn round(&self, request: &Request, refusals: &mut Refusals) -> Option<Round> {
-        let _turn = self.turn.lock().await;
-        let mut input = request.input.clone();
-        let checked_at = Timestamp::now();
-        let listening = match (self.zone.listen(&self.caches.pods(), checked_at), &input.zone) {
-            (Ok(listening), Availability::Present) => Some(listening),
-            (Err(why), Availability::Present) => {
-                input.zone = Availability::Missing(Chain(&why).to_string());
-                None
-            }
-            (_, Availability::Missing(_)) => None,
-        };
-        if let (Some(listening), Availability::Present) = (&listening, &input.zone_outside)
-            && let Err(why) = listening.outside_tells().await
-        {
-            input.zone_outside = Availability::Missing(Chain(&why).to_string());
-        }
-        let nonce = format!("t{:x}", RandomState::new().hash_one(checked_at.as_nanosecond()));
-        let marks = listening.as_ref().map(|listening| &listening.marks);
-        let planned = match plan_round(&input, &nonce, marks) {
-            Ok(planned) => planned,
-            Err(error) => {
-                tracing::error!(policy = request.policy, error = %Chain(&error), "a round of probes cannot be planned");
-                return None;
-            }
-        };
-        let mut observations = Vec::new();
-        let early = [
-            (Vantage::Inside, &planned.warm[..]),
-            (Vantage::Outside, &planned.outside[..]),
-            (Vantage::Inside, &planned.inside[..]),
-        ];
-        let chunks = |series| <[Step]>::chunks(series, MAX_SERIES).map(|chunk| (Vantage::Inside, chunk));
-        let after = [(Vantage::Inside, &planned.after[..])];
-        let late = chunks(&planned.series)
-            .chain(after)
-            .chain(chunks(&planned.series_outside));
-        for (vantage, steps) in early.into_iter().chain(late) {
-            match self.ask(vantage, steps).await {
-                Ok(seen) => observations.extend(seen),
-                Err(why) => match vantage {
-                    Vantage::Inside => input.inside = Availability::Missing(why),
-                    Vantage::Outside => input.outside = Availability::Missing(why),
-                },
-            }
-        }
-        let mut heard = BTreeMap::new();
-        if let Some(listening) = listening {
-            match listening.heard(&planned.series).await {
-                Ok(told) => heard = told,
-                Err(why) => input.zone = Availability::Missing(Chain(&why).to_string()),
-            }
-            match listening.heard_outside(&planned.series_outside).await {
-                Ok(told) => heard.extend(told),
-                Err(why) => input.zone_outside = Availability::Missing(Chain(&why).to_string()),
-            }
-        }
-        let valid_until = checked_at + jiff::SignedDuration::try_from(request.validity).unwrap_or_default();
-        let refused = refusals.since_last(&observations);
-        if input.exposures.is_empty() {
-            self.metrics.add_refused_in_cluster(&request.policy, refused);
-        }
-        let version = version(&observations);
-        let mut verdicts = Vec::new();
-        let mut kept = Vec::new();
-        for Judged { verdict, behind } in judge_round(&input, &planned, observations, heard) {
-            match evidence::keep(verdict.clone(), behind, checked_at, valid_until) {
-                Ok(evidence) => {
-                    verdicts.push((verdict, evidence.digest.clone()));
-                    kept.push(evidence);
-                }
-                Err(error) => {
-                    tracing::error!(policy = request.policy, error = %Chain(&error), "evidence is lost");
-                }
-            }
-        }
-        kept.extend(
-            request
-                .beside
-                .iter()
-                .map(|(key, text)| evidence::beside(key, text)),
-        );
-        let verified = Verified {
-            checked_at,
-            valid_until,
-            verdicts,
-            version,
-            of_this_change: true,
-        };
-        Some(Round {
-            verified,
-            kept,
-            epoch: request.epoch.clone(),
-        })
-    }
-
-    async fn ask(&self, vantage: Vantage, steps: &[Step]) -> Result<Vec<Observation>, String> {
-        let probes = steps.iter().map(|(_, probe)| probe.clone()).collect();
-        self.vantages
-            .ask(&self.caches.pods(), vantage, probes)
-            .await
-            .map_err(|error| Chain(&error).to_string())
-    }
-}
-
-/// The version that a process tells of itself.
-fn version(observations: &[Observation]) -> Option<String> {
-    observations
-        .iter()
-        .find_map(|observation| match &observation.saw {
-            Saw::Metrics(samples) => samples
-                .iter()
-                .find(|sample| sample.name == MetricName::CorednsBuildInfo)
-                .and_then(|sample| sample.labels.get("version").cloned()),
-            Saw::Answer(_) | Saw::Nothing(_) | Saw::Root(_) | Saw::Series(_) => None,
-        })
 }
 
 #[cfg(test)]

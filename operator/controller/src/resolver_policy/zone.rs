@@ -132,26 +132,20 @@ impl Listening {
         }
     }
 
-    /// What reached the zone inside of the series that asked for its names, by the number of the probe.
-    pub(super) async fn heard(&self, series: &[Step]) -> Result<BTreeMap<u32, Heard>, ZoneError> {
-        self.heard_by(&self.inside, Aim::Ports, series).await
-    }
-
-    /// The same of the zone outside.
-    pub(super) async fn heard_outside(&self, series: &[Step]) -> Result<BTreeMap<u32, Heard>, ZoneError> {
-        match &self.outside {
-            Some(ear) => self.heard_by(ear, Aim::PortsOutside, series).await,
-            None => Ok(BTreeMap::new()),
-        }
-    }
-
-    async fn heard_by(
+    /// What reached the zone at a place of the series that asked for its names, by the number of the probe.
+    pub(super) async fn heard(
         &self,
-        ear: &Ear,
-        aim: Aim,
+        place: Vantage,
         series: &[Step],
     ) -> Result<BTreeMap<u32, Heard>, ZoneError> {
+        let (ear, aim) = match place {
+            Vantage::Inside => (Some(&self.inside), Aim::Ports),
+            Vantage::Outside => (self.outside.as_ref(), Aim::PortsOutside),
+        };
         let mut heard = BTreeMap::new();
+        let Some(ear) = ear else {
+            return Ok(heard);
+        };
         for (_, probe) in series.iter().filter(|(purpose, _)| purpose.aim == aim) {
             let told = ear.hears(self.marks.sample(probe.id)).await?;
             heard.insert(probe.id, told);
