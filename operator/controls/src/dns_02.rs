@@ -120,8 +120,12 @@ fn judge_offers(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>
                 index,
             );
         } else if offered > max {
+            let who = match place {
+                Place::Resolver(_) => place.to_string(),
+                _ => format!("{asker}, behind {place},"),
+            };
             ledger.fail(
-                format!("{asker}, behind {place}, offers {offered} bytes to other servers where {max} are allowed"),
+                format!("{who} offers {offered} bytes to other servers where {max} are allowed"),
                 format!(
                     "The resolver there offers more than the policy allows: set the EDNS size of its own questions to \
                      {max} bytes, which is `edns-buffer-size` in Unbound, `edns-udp-size` in BIND, `net.bufsize` in Knot \

@@ -1,10 +1,13 @@
 //! `DNS-03`: source ports cannot be guessed at the resolver.
 //!
 //! Seen twice. A probe zone hears from which ports every pod asks it, which is what an attacker would have to guess
-//! (RFC 5452, 9.2); and the pods count how many of their questions to upstreams left from a socket that was used before,
-//! since the way to the probe zone is ours and the ways to the upstreams are not.
+//! (RFC 5452, 9.2); and the pods of cluster DNS count how many of their questions to upstreams left from a socket that was
+//! used before, since the way to the probe zone is ours and the ways to the upstreams are not. A managed resolver is asked
+//! for series of its own: the few connections that lead to it may give one of its pods a small share of another's.
 
 mod sockets;
+
+use std::{collections::BTreeSet, net::IpAddr};
 
 use tsutsumi_model::{Asker, ControlId, Failure, Heard, Saw, Tally, Vantage};
 
@@ -12,7 +15,7 @@ use crate::{
     Availability, Control, Dossier, Judgement, Level,
     dossier::Joined,
     ledger::{Ledger, not_asked, sentence},
-    randomness::{Flaw, Ids, Randomness, Sample, lost_too_many},
+    randomness::{Flaw, Ids, MINIMUM, Randomness, Sample, lost_too_many},
     round::{Aim, Place},
     text::counted,
 };
@@ -26,8 +29,8 @@ pub const CONTROL: Control = Control {
     requirement: &["R10"],
     level: Level::Informative,
     enforced_by: "`expire 0s` in every `forward` over UDP, so that each question leaves from a socket of its own",
-    proven_by: "the ports from which every pod asks a probe zone 256 names, and the pod's own count of questions to \
-                upstreams that left from a used socket",
+    proven_by: "the ports from which every pod of cluster DNS, or of the managed resolver behind it, asks a probe zone \
+                256 names, and the former's own count of questions to upstreams that left from a used socket",
     remedy: "Enforce the policy's `recursion.sourcePorts`; where ports are still few, look for what translates addresses \
              between the pods and the probe zone.",
 };
@@ -46,8 +49,9 @@ pub fn judge(dossier: &Dossier) -> Judgement {
             ledger.doubt("no probe zone hears the pods ask".to_owned(), sentence(why), None);
         }
         uncovered(&mut ledger, dossier, &joined);
+        let resolvers = dossier.askers_for_resolvers(Aim::Ports);
         for step in joined.iter().filter(|step| step.purpose.aim == Aim::Ports) {
-            judge_series(&mut ledger, dossier, step, &mut found);
+            judge_series(&mut ledger, dossier, step, &resolvers, &mut found);
         }
         for pod in &dossier.pods {
             let counted = sockets::judge(&mut ledger, dossier, &joined, pod);
@@ -107,39 +111,50 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// Probes of a pod that were not planned: the round is bounded, or the pod shows no metrics.
+/// Probes that were not planned: the round is bounded, or the pod shows no metrics.
 fn uncovered(ledger: &mut Ledger<'_>, dossier: &Dossier, joined: &[Joined<'_>]) {
-    let ports = matches!(dossier.zone, Availability::Present).then_some(Aim::Ports);
+    let planned = |aim: Aim, place: &Place| {
+        let mut steps = joined.iter();
+        steps.any(|step| step.purpose.aim == aim && step.purpose.place == *place)
+    };
     for pod in &dossier.pods {
         let place = Place::Pod(pod.label.clone());
-        let wanted = [Aim::Upstreams, Aim::Metrics, Aim::MetricsAfter];
-        for aim in wanted.into_iter().chain(ports) {
-            if joined
-                .iter()
-                .any(|step| step.purpose.aim == aim && step.purpose.place == place)
-            {
-                continue;
-            }
-            match aim {
-                Aim::Metrics | Aim::MetricsAfter => ledger.doubt(
+        if !planned(Aim::Upstreams, &place) {
+            ledger.unplanned(Aim::Upstreams, &place);
+        }
+        for aim in [Aim::Metrics, Aim::MetricsAfter] {
+            if !planned(aim, &place) {
+                ledger.doubt(
                     format!("{aim} of {place} were not part of the round"),
                     dossier.open_metrics(),
                     None,
-                ),
-                _ => ledger.unplanned(aim, &place),
+                );
+            }
+        }
+    }
+    if matches!(dossier.zone, Availability::Present) {
+        for place in dossier.resolving() {
+            if !planned(Aim::Ports, &place) {
+                ledger.unplanned(Aim::Ports, &place);
             }
         }
     }
 }
 
-fn judge_series(ledger: &mut Ledger<'_>, dossier: &Dossier, step: &Joined<'_>, found: &mut Found) {
+fn judge_series(
+    ledger: &mut Ledger<'_>,
+    dossier: &Dossier,
+    step: &Joined<'_>,
+    resolvers: &BTreeSet<IpAddr>,
+    found: &mut Found,
+) {
     if !ledger.was_made(step) {
         return;
     }
     for (index, observation) in &step.seen {
         match &observation.saw {
             Saw::Series(tally) => match dossier.heard.get(&step.probe.id) {
-                Some(heard) => judge_heard(ledger, dossier, step, *index, tally, heard, found),
+                Some(heard) => judge_heard(ledger, dossier, step, *index, (tally, heard), resolvers, found),
                 None => ledger.doubt(
                     format!("what the probe zone heard of {} is not known", step.purpose.place),
                     "It is asked for once after a series; the next round asks again.".to_owned(),
@@ -159,8 +174,8 @@ fn judge_heard(
     dossier: &Dossier,
     step: &Joined<'_>,
     index: usize,
-    tally: &Tally,
-    heard: &Heard,
+    (tally, heard): (&Tally, &Heard),
+    resolvers: &BTreeSet<IpAddr>,
     found: &mut Found,
 ) {
     let place = &step.purpose.place;
@@ -181,13 +196,18 @@ fn judge_heard(
     if heard.askers.is_empty() {
         ledger.doubt(
             format!("no question of {place} reached the probe zone"),
-            "The Corefile has to lead the zone to its server: `mode: Enforce` writes that, and a pod needs up to two \
-             minutes to load it. If this stays, look at the flow from the pods to the Service tsutsumi-probe-zone."
-                .to_owned(),
+            format!(
+                "{} If this stays, look at the flow from the pods to the Service tsutsumi-probe-zone.",
+                led_there(place)
+            ),
             Some(index),
         );
     }
     for asker in &heard.askers {
+        if asker.ports.len() < MINIMUM && resolvers.contains(&asker.address) {
+            ledger.good(index);
+            continue;
+        }
         let whose = if dossier.is_pod(asker.address) {
             Whose::Pod
         } else {
@@ -201,6 +221,19 @@ fn judge_heard(
             asker,
             found,
         );
+    }
+}
+
+/// What leads the probe zone's names there, and when.
+const fn led_there(place: &Place) -> &'static str {
+    match place {
+        Place::Resolver(_) => {
+            "A managed resolver is started with the zone's address; one that is older is replaced."
+        }
+        _ => {
+            "The Corefile has to lead the zone to its server: `mode: Enforce` writes that, and a pod needs up to two \
+             minutes to load it."
+        }
     }
 }
 
@@ -264,8 +297,8 @@ fn judge_asker(
 const fn cure(flaw: Flaw, whose: Whose) -> &'static str {
     match (flaw, whose) {
         (Flaw::FewDistinct | Flaw::Repeats, Whose::Other) => {
-            "Ports are used again, so one once seen can be used against the next question. Whoever asks there is not the \
-             pod itself: let the resolver behind it choose a port for each question (no `query-source … port`, no small \
+            "Ports are used again, so one once seen can be used against the next question. Whoever asks there is no pod \
+             of cluster DNS: let the resolver behind it choose a port for each question (no `query-source … port`, no small \
              range of ports), and give a NAT on the way more of them."
         }
         (Flaw::FewDistinct | Flaw::Repeats, Whose::Pod) => {

@@ -2,12 +2,14 @@
 //!
 //! A probe zone outside hears from which ports the pods' questions arrive, behind whatever translates addresses on the
 //! way (RFC 5452, 10). Its list must pass the tests of `DNS-03`, and it is compared with what the zone inside heard of
-//! the same pod. Questions that are lost are counted and not asked again: a NAT without free ports loses them.
+//! the same pod, be it one of cluster DNS or of the managed resolver behind it. Questions that are lost are counted and not asked again: a NAT without free ports loses them.
+
+use std::{collections::BTreeSet, net::IpAddr};
 
 use tsutsumi_model::{Asker, ControlId, Failure, Heard, Saw, Tally, Vantage};
 
 use crate::{
-    Availability, Control, Dossier, Judgement, Level, PodFacts,
+    Availability, Control, Dossier, Judgement, Level,
     dossier::Joined,
     ledger::{Ledger, not_asked, sentence},
     randomness::{Flaw, Passage, Randomness, Sample, compare, lost_too_many, small_block},
@@ -23,8 +25,8 @@ pub const CONTROL: Control = Control {
     requirement: &["R10"],
     level: Level::Informative,
     enforced_by: "nothing of ours: a NAT belongs to whoever runs it",
-    proven_by: "the ports from which a probe zone outside the cluster hears every pod ask 256 names, compared with those \
-                that the zone inside hears",
+    proven_by: "the ports from which a probe zone outside the cluster hears every pod of cluster DNS, or of the managed \
+                resolver behind it, ask 256 names, compared with those that the zone inside hears",
     remedy: "Let the NAT keep the ports or choose them at random from a range as wide (`masquerade fully-random` in \
              nftables, `--random-fully` in iptables), or let resolvers go out without it.",
 };
@@ -50,8 +52,12 @@ pub fn judge(dossier: &Dossier) -> Judgement {
             "no probe zone inside hears the pods ask, so nothing can be compared",
         );
         if outside && inside {
-            for pod in &dossier.pods {
-                judge_pod(&mut ledger, dossier, &joined, pod, &mut found);
+            let resolvers = Resolvers {
+                inside: dossier.askers_for_resolvers(Aim::Ports),
+                outside: dossier.askers_for_resolvers(Aim::PortsOutside),
+            };
+            for place in dossier.resolving() {
+                judge_place(&mut ledger, dossier, &joined, &place, &resolvers, &mut found);
             }
         }
     }
@@ -74,28 +80,35 @@ fn is_there(ledger: &mut Ledger<'_>, zone: &Availability, fact: &str) -> bool {
     }
 }
 
-fn judge_pod(
+/// Who asks the zones for the managed resolver and is judged by its own series.
+struct Resolvers {
+    inside: BTreeSet<IpAddr>,
+    outside: BTreeSet<IpAddr>,
+}
+
+fn judge_place(
     ledger: &mut Ledger<'_>,
     dossier: &Dossier,
     joined: &[Joined<'_>],
-    pod: &PodFacts,
+    place: &Place,
+    resolvers: &Resolvers,
     found: &mut Found,
 ) {
-    let place = Place::Pod(pod.label.clone());
-    let inside = series(ledger, dossier, joined, &place, Aim::Ports);
-    let outside = series(ledger, dossier, joined, &place, Aim::PortsOutside);
+    let inside = series(ledger, dossier, joined, place, Aim::Ports);
+    let outside = series(ledger, dossier, joined, place, Aim::PortsOutside);
     let (Some(inside), Some(outside)) = (inside, outside) else {
         return;
     };
     found.lost += u32::from(outside.tally.failed());
-    lost(ledger, &place, &inside, &outside);
-    let Some(before) = inside.narrowest() else {
+    lost(ledger, place, &inside, &outside);
+    let before = inside.narrowest();
+    if before.is_none() && !inside.is_of(&resolvers.inside) {
         return ledger.doubt(
             format!("too few questions of {place} reached the probe zone inside to compare with"),
             "DNS-03 says what is missing there.".to_owned(),
             Some(inside.index),
         );
-    };
+    }
     if outside.heard.askers.is_empty() {
         ledger.doubt(
             format!("no question of {place} reached the probe zone outside"),
@@ -107,7 +120,14 @@ fn judge_pod(
         );
     }
     for asker in &outside.heard.askers {
-        judge_asker(ledger, &place, &outside, asker, &before, found);
+        judge_asker(
+            ledger,
+            place,
+            &outside,
+            asker,
+            (before.as_ref(), resolvers),
+            found,
+        );
     }
 }
 
@@ -119,6 +139,12 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
+    /// Whether all who ask for the pod are among these.
+    fn is_of(&self, known: &BTreeSet<IpAddr>) -> bool {
+        let mut askers = self.heard.askers.iter();
+        !self.heard.askers.is_empty() && askers.all(|asker| known.contains(&asker.address))
+    }
+
     /// Of those who ask for the pod, whoever uses the fewest ports: nothing tells which of them is heard outside.
     fn narrowest(&self) -> Option<Randomness> {
         let askers = self.heard.askers.iter();
@@ -192,7 +218,7 @@ fn judge_asker(
     place: &Place,
     outside: &Told<'_>,
     asker: &Asker,
-    before: &Randomness,
+    (before, resolvers): (Option<&Randomness>, &Resolvers),
     found: &mut Found,
 ) {
     let index = Some(outside.index);
@@ -214,6 +240,7 @@ fn judge_asker(
                     cure(Flaw::NarrowSpread).to_owned(),
                     index,
                 ),
+                None if resolvers.outside.contains(&asker.address) => ledger.good(outside.index),
                 None => ledger.doubt(
                     format!("{from}: {inconclusive}"),
                     "Too few questions over UDP arrived to judge their ports; the next round asks again."
@@ -223,20 +250,24 @@ fn judge_asker(
             };
         }
     };
-    let passage = compare(before, &seen);
+    let passage = before.map(|before| (before, compare(before, &seen)));
     let flaws = seen.flaws();
     for flaw in &flaws {
         ledger.fail(
             format!("{from}: {}{lost}", seen.sentence(*flaw)),
             match passage {
-                Passage::BadInside => "The ports are bad at the resolver already: mend DNS-03 first.",
-                Passage::Preserved | Passage::Undone => cure(*flaw),
+                Some((_, Passage::BadInside)) => {
+                    "The ports are bad at the resolver already: mend DNS-03 first."
+                }
+                Some((_, Passage::Preserved | Passage::Undone)) | None => cure(*flaw),
             }
             .to_owned(),
             index,
         );
     }
-    if passage == Passage::Undone && flaws.is_empty() {
+    if let Some((before, Passage::Undone)) = passage
+        && flaws.is_empty()
+    {
         ledger.fail(
             format!(
                 "{from}: ports spread over {:.1} bits, and over {:.1} inside",
@@ -247,7 +278,7 @@ fn judge_asker(
         );
     }
     ledger.good(outside.index);
-    found.add(seen, *before);
+    found.add(seen, before.copied());
 }
 
 const fn cure(flaw: Flaw) -> &'static str {
@@ -271,11 +302,11 @@ const fn cure(flaw: Flaw) -> &'static str {
 struct Found {
     heard: usize,
     lost: u32,
-    worst: Option<(Randomness, Randomness)>,
+    worst: Option<(Randomness, Option<Randomness>)>,
 }
 
 impl Found {
-    fn add(&mut self, seen: Randomness, before: Randomness) {
+    fn add(&mut self, seen: Randomness, before: Option<Randomness>) {
         self.heard += seen.n;
         let worse =
             |kept: &Randomness| (seen.distinct * kept.n, seen.bits) < (kept.distinct * seen.n, kept.bits);
@@ -291,9 +322,12 @@ impl std::fmt::Display for Found {
         if let Some((seen, before)) = &self.worst {
             write!(
                 f,
-                "; at worst {} of {} ports differ, spread over {:.1} bits, and over {:.1} inside",
-                seen.distinct, seen.n, seen.bits, before.bits
+                "; at worst {} of {} ports differ, spread over {:.1} bits",
+                seen.distinct, seen.n, seen.bits
             )?;
+            if let Some(before) = before {
+                write!(f, ", and over {:.1} inside", before.bits)?;
+            }
         }
         Ok(())
     }

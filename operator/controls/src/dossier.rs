@@ -13,8 +13,11 @@ use tsutsumi_model::{
     Vantage,
 };
 
-use crate::root::Root;
-use crate::round::{Aim, Place, Purpose, Step};
+use crate::{
+    randomness::MINIMUM,
+    root::Root,
+    round::{Aim, Place, Purpose, Step},
+};
 
 /// What a client that is not served is to get.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -230,6 +233,20 @@ impl Dossier {
         let pods = self.pods.iter().map(|pod| Place::Pod(pod.label.clone()));
         let resolvers = self.resolvers.iter();
         pods.chain(resolvers.map(|pod| Place::Resolver(pod.label.clone())))
+    }
+
+    /// Who asks a probe zone for the managed resolver, as far as its own series with this aim show enough of their ports:
+    /// they are judged there, so another series may hear too few questions of theirs.
+    pub(crate) fn askers_for_resolvers(&self, aim: Aim) -> BTreeSet<IpAddr> {
+        let own = |purpose: &Purpose| purpose.aim == aim && matches!(purpose.place, Place::Resolver(_));
+        self.steps
+            .iter()
+            .filter(|(purpose, _)| own(purpose))
+            .filter_map(|(_, probe)| self.heard.get(&probe.id))
+            .flat_map(|heard| &heard.askers)
+            .filter(|asker| asker.ports.len() >= MINIMUM)
+            .map(|asker| asker.address)
+            .collect()
     }
 
     /// What to do where a pod shows no metrics.

@@ -20,6 +20,8 @@ pub(crate) use saw::*;
 pub(crate) const PODS: [&str; 2] = ["kube-system/coredns-a", "kube-system/coredns-b"];
 pub(crate) const SERVICE: &str = "Service kube-system/dns-nodeport";
 pub(crate) const RESOLVER: &str = "tsutsumi/unbound-a";
+/// Its address.
+pub(crate) const ASKER: &str = "10.0.0.9";
 pub(crate) const SERVERS: [&str; 2] = ["a.root.town", "b.root.town"];
 pub(crate) const TAG: u16 = 38_696;
 pub(crate) const NOBODYS_TAG: u16 = 1;
@@ -60,7 +62,7 @@ pub(crate) fn holding() -> Dossier {
         service: Some(endpoint("10.96.0.10:53")),
         resolvers: vec![PodFacts {
             label: RESOLVER.into(),
-            endpoints: vec![endpoint("10.0.0.9:53")],
+            endpoints: vec![endpoint(&format!("{ASKER}:53"))],
             ready: true,
             image_version: Some(UNBOUND.into()),
         }],
@@ -103,12 +105,17 @@ pub(crate) fn holding() -> Dossier {
         (Aim::PortsOutside, Vantage::Outside),
     ];
     let told = told.map(|(aim, zone)| {
-        let heard = Heard {
-            zone,
-            ..heard(mixed(256))
+        let told = |(purpose, probe): &Step| {
+            let heard = match purpose.place {
+                Place::Resolver(_) => heard_as(ASKER, mixed(256)),
+                _ => heard(mixed(256)),
+            };
+            (probe.id, Heard { zone, ..heard })
         };
-        ids(&dossier, aim)
-            .map(move |id| (id, heard.clone()))
+        let steps = dossier.steps.iter();
+        steps
+            .filter(|(purpose, _)| purpose.aim == aim)
+            .map(told)
             .collect::<Vec<_>>()
     });
     dossier.heard = told.into_iter().flatten().collect();
@@ -235,6 +242,13 @@ fn steps(dossier: &Dossier) -> Vec<Step> {
             per_second: std::num::NonZeroU16::MIN,
         })
     };
+    // Before those of the pods, so that the last of each aim is the second pod's.
+    for (pod, id) in dossier.resolvers.iter().zip(900..) {
+        for (aim, id) in [(Aim::Ports, id), (Aim::PortsOutside, id + 50)] {
+            let place = Place::Resolver(pod.label.clone());
+            steps.push((Purpose { aim, place }, Probe { id, ask: series() }));
+        }
+    }
     let mut id = 1000;
     for pod in &dossier.pods {
         for (aim, ask) in [

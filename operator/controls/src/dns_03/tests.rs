@@ -1,7 +1,9 @@
 use tsutsumi_model::{Asker, ControlState, Failure, Rcode, Saw, Tally};
 
 use super::*;
-use crate::scene::{self, PODS, counts, counts_over, heard, holding, ids, mixed, see, tally};
+use crate::scene::{
+    self, ASKER, PODS, counts, counts_over, heard, heard_as, holding, ids, mixed, see, tally,
+};
 
 use ControlState::{Fail, Indeterminate, Pass};
 
@@ -28,7 +30,7 @@ fn the_numbers_stand_in_the_status() {
     assert_says(
         &holding(),
         Pass,
-        "512 questions heard at the probe zone; at worst 256 of 256 ports differ",
+        "768 questions heard at the probe zone; at worst 256 of 256 ports differ",
     );
     assert_says(
         &holding(),
@@ -91,6 +93,46 @@ fn every_address_that_asks_is_judged_by_itself() {
     let both = vec![asker(1, mixed(128)), asker(2, vec![7; 128])];
     dossier.heard.get_mut(&id).unwrap().askers = both;
     assert_says(&dossier, Fail, "heard as 10.0.0.2: one port came 128 times");
+}
+
+#[test]
+fn a_resolver_is_judged_by_its_own_series_however_few_it_gets_from_a_pod() {
+    for (own, state, observed) in [
+        (
+            mixed(256),
+            Pass,
+            "heard at the probe zone; at worst 256 of 256 ports differ",
+        ),
+        (
+            vec![7; 256],
+            Fail,
+            "resolver tsutsumi/unbound-a, heard as 10.0.0.9: one port",
+        ),
+        (
+            mixed(63),
+            Indeterminate,
+            "pod kube-system/coredns-b, heard as 10.0.0.9",
+        ),
+    ] {
+        let mut dossier = holding();
+        let (first, last) = (
+            ids(&dossier, Aim::Ports).next().unwrap(),
+            ids(&dossier, Aim::Ports).last().unwrap(),
+        );
+        dossier.heard.insert(first, heard_as(ASKER, own));
+        dossier.heard.insert(last, heard_as(ASKER, mixed(20)));
+        assert_says(&dossier, state, observed);
+    }
+
+    let mut dossier = holding();
+    dossier
+        .steps
+        .retain(|(purpose, _)| !matches!(purpose.place, Place::Resolver(_)));
+    assert_says(
+        &dossier,
+        Indeterminate,
+        "the series for the probe zone was not part of the round at resolver tsutsumi/unbound-a",
+    );
 }
 
 #[test]
@@ -219,7 +261,7 @@ fn a_series_that_was_not_asked_is_told() {
 fn a_resolver_behind_the_pod_is_told_what_is_its_own() {
     let mut dossier = hearing(vec![5353; 256]);
     for asker in dossier.heard.values_mut().flat_map(|heard| &mut heard.askers) {
-        asker.address = "192.0.2.53".parse().unwrap();
+        asker.address = ASKER.parse().unwrap();
     }
     let verdict = judge(&dossier).verdict;
     assert_eq!(verdict.state, Fail);

@@ -1,7 +1,7 @@
 use tsutsumi_model::{ControlState, Rcode};
 
 use super::*;
-use crate::scene::{PODS, heard, holding, ids, mixed, see};
+use crate::scene::{ASKER, PODS, heard, heard_as, holding, ids, mixed, see};
 
 use ControlState::{Fail, Indeterminate, NotApplicable, Pass};
 
@@ -13,8 +13,12 @@ fn hearing(ports: Vec<u16>) -> Dossier {
 }
 
 fn hear(dossier: &mut Dossier, aim: Aim, ports: Vec<u16>) {
+    hear_as(dossier, aim, "10.0.0.1", ports);
+}
+
+fn hear_as(dossier: &mut Dossier, aim: Aim, address: &str, ports: Vec<u16>) {
     let id = ids(dossier, aim).last().unwrap();
-    dossier.heard.insert(id, heard(ports));
+    dossier.heard.insert(id, heard_as(address, ports));
 }
 
 /// So many of 256 questions failed.
@@ -42,7 +46,7 @@ fn assert_says(dossier: &Dossier, state: ControlState, observed: &str, message: 
 
 #[test]
 fn the_numbers_of_both_sides_stand_in_the_status() {
-    let observed = "512 questions heard outside, 0 lost; at worst 256 of 256 ports differ, spread over 14.7 bits, and over \
+    let observed = "768 questions heard outside, 0 lost; at worst 256 of 256 ports differ, spread over 14.7 bits, and over \
                     14.7 inside";
     assert_says(&holding(), Pass, observed, "as hard to guess");
 }
@@ -127,7 +131,7 @@ fn ports_that_are_bad_at_the_resolver_are_not_the_nat_s() {
 fn what_is_lost_is_counted() {
     let second = Place::Pod(PODS[1].into());
     for (count, state, observed) in [
-        (12, Pass, "512 questions heard outside, 12 lost"),
+        (12, Pass, "768 questions heard outside, 12 lost"),
         (
             13,
             Indeterminate,
@@ -157,6 +161,42 @@ fn every_address_outside_is_judged_by_itself() {
         &dossier,
         Fail,
         "heard outside as 192.0.2.2: one port came 128 times",
+        "",
+    );
+}
+
+#[test]
+fn a_resolver_is_judged_by_its_own_series_however_few_it_gets_from_a_pod() {
+    let behind = |own: Vec<u16>| {
+        let mut dossier = holding();
+        for aim in [Aim::Ports, Aim::PortsOutside] {
+            hear_as(&mut dossier, aim, ASKER, mixed(20));
+        }
+        let first = ids(&dossier, Aim::PortsOutside).next().unwrap();
+        dossier.heard.insert(first, heard_as(ASKER, own));
+        dossier
+    };
+    assert_says(&behind(mixed(256)), Pass, "512 questions heard outside", "");
+    assert_says(
+        &behind(vec![7; 256]),
+        Fail,
+        "resolver tsutsumi/unbound-a, heard outside as 10.0.0.9: one port",
+        "",
+    );
+    assert_says(
+        &behind(mixed(63)),
+        Indeterminate,
+        "pod kube-system/coredns-b, heard outside as 10.0.0.9: judge source ports: 20 arrived",
+        "",
+    );
+
+    // Who is heard inside as itself has what lies behind the NAT judged, whoever else comes from there.
+    let mut dossier = holding();
+    hear_as(&mut dossier, Aim::PortsOutside, ASKER, vec![7; 256]);
+    assert_says(
+        &dossier,
+        Fail,
+        "pod kube-system/coredns-b, heard outside as 10.0.0.9",
         "",
     );
 }

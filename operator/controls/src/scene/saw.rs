@@ -88,10 +88,15 @@ pub(crate) fn tally(answered: u16, denied: u16) -> Saw {
 
 /// One address that asked from these ports.
 pub(crate) fn heard(ports: Vec<u16>) -> Heard {
+    heard_as("10.0.0.1", ports)
+}
+
+/// The same, from this address.
+pub(crate) fn heard_as(address: &str, ports: Vec<u16>) -> Heard {
     Heard {
         zone: Vantage::Inside,
         askers: vec![Asker {
-            address: "10.0.0.1".parse().unwrap(),
+            address: address.parse().unwrap(),
             ids: cubes(ports.len(), 65_519),
             ports,
             largest_offer: Some(1232),

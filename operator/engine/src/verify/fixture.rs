@@ -11,8 +11,8 @@ use tsutsumi_model::{
 };
 
 use super::{
-    Aim, Around, Asked, Availability, Lever, Marks, Others, Root, Round, RoundInput, RoundPod, Sentinel,
-    Step, TargetNames, Trial,
+    Aim, Around, Asked, Availability, Lever, Marks, Others, Place, Root, Round, RoundInput, RoundPod,
+    Sentinel, Step, TargetNames, Trial,
     series::{PORTS, UPSTREAMS},
 };
 
@@ -223,7 +223,13 @@ pub(super) fn heard_of(round: &Round) -> BTreeMap<u32, Heard> {
             Aim::PortsOutside => Vantage::Outside,
             _ => return None,
         };
-        Some((probe.id, Heard { zone, ..heard() }))
+        let address = match purpose.place {
+            Place::Resolver(_) => "10.1.0.1",
+            _ => "10.0.0.1",
+        };
+        let mut heard = Heard { zone, ..heard() };
+        heard.askers[0].address = address.parse().unwrap();
+        Some((probe.id, heard))
     };
     round.steps().filter_map(heard_as).collect()
 }

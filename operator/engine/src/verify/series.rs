@@ -6,12 +6,18 @@ use jiff::{SignedDuration, Timestamp};
 use tsutsumi_model::{Ask, DomainName, Endpoint, Mark, MarkKey, NameError, Series, ZoneName};
 
 use super::{
-    Aim, RoundInput, RoundPod, Step,
-    questions::{Planner, endpoints, place},
+    Aim, Place, RoundInput, RoundPod, Step,
+    questions::{Planner, endpoints, place, resolvers},
 };
 
-/// How many names of the probe zone every pod is asked for: what the rule for ports wants.
+/// How many names of a probe zone whoever asks it is asked for: what the rule for ports wants.
 pub(super) const PORTS: u16 = 256;
+/// How many a pod of cluster DNS is asked for where resolvers of ours stand behind it and are asked themselves. They show
+/// who asks for the pod; should that be itself, they are the fewest that the rule judges.
+pub(super) const PORTS_THROUGH: u16 = 64;
+/// The same for the zone outside, where an address tells nothing of who asks: enough to show that the way leads there, even
+/// where one of them is lost.
+pub(super) const PORTS_THROUGH_OUTSIDE: u16 = 20;
 const PORTS_PER_SECOND: NonZeroU16 = NonZeroU16::new(100).expect("100 is not 0");
 
 /// How many forwarded names every pod is asked for.
@@ -87,7 +93,7 @@ impl Marks {
     }
 }
 
-/// One series for each pod and each thing that it is to show, at the first of the pod's addresses.
+/// Series for names of the probe zone, and for each pod of cluster DNS one that leads to its upstreams.
 pub(super) fn plan(
     planner: &mut Planner,
     input: &RoundInput,
@@ -102,49 +108,57 @@ pub(super) fn plan(
         let Some(server) = endpoints(pod).next() else {
             continue;
         };
-        if let Some(marks) = marks {
-            steps.push(ports(planner, Aim::Ports, pod, server, marks, &marks.zone)?);
-        }
         let names = (0..UPSTREAMS).map(|number| planner.forwarded(number)).collect();
         let ask = series(server, names, UPSTREAMS_PER_SECOND);
         steps.push(planner.step(Aim::Upstreams, place(pod), ask));
     }
+    if let Some(marks) = marks {
+        steps.extend(ports(planner, Aim::Ports, input, pods, marks, &marks.zone)?);
+    }
     Ok(steps)
 }
 
-/// One series for each pod, for names of the zone outside.
+/// Series for names of the zone outside.
 pub(super) fn plan_outside(
     planner: &mut Planner,
     input: &RoundInput,
     pods: &[&RoundPod],
     marks: Option<&Marks>,
 ) -> Result<Vec<Step>, NameError> {
-    let mut steps = Vec::new();
     let zone = marks.and_then(|marks| Some((marks, marks.outside.as_ref()?)));
-    let Some((marks, zone)) = zone.filter(|_| input.asked.random_ports) else {
-        return Ok(steps);
-    };
-    for pod in pods {
-        if let Some(server) = endpoints(pod).next() {
-            steps.push(ports(planner, Aim::PortsOutside, pod, server, marks, zone)?);
-        }
+    match zone.filter(|_| input.asked.random_ports) {
+        Some((marks, zone)) => ports(planner, Aim::PortsOutside, input, pods, marks, zone),
+        None => Ok(Vec::new()),
     }
-    Ok(steps)
 }
 
-/// A series for names of one zone.
+/// Series for names of one zone: one for each pod of cluster DNS and of the managed resolver, at its first address.
 fn ports(
     planner: &mut Planner,
     aim: Aim,
-    pod: &RoundPod,
-    server: Endpoint,
+    input: &RoundInput,
+    pods: &[&RoundPod],
     marks: &Marks,
     zone: &DomainName,
-) -> Result<Step, NameError> {
-    let probe = planner.next();
-    let names = (0..PORTS).map(|number| marks.name_in(zone, ZoneName::Port, probe, number));
-    let ask = series(server, names.collect::<Result<_, _>>()?, PORTS_PER_SECOND);
-    Ok(planner.step(aim, place(pod), ask))
+) -> Result<Vec<Step>, NameError> {
+    let through = match aim {
+        _ if input.resolvers.is_empty() => PORTS,
+        Aim::PortsOutside => PORTS_THROUGH_OUTSIDE,
+        _ => PORTS_THROUGH,
+    };
+    let pods = pods
+        .iter()
+        .filter_map(|pod| Some((place(pod), endpoints(pod).next()?, through)));
+    let resolvers = resolvers(input).map(|(place, server)| (place, server, PORTS));
+    let asked: Vec<(Place, Endpoint, u16)> = pods.chain(resolvers).collect();
+    let mut steps = Vec::new();
+    for (place, server, count) in asked {
+        let probe = planner.next();
+        let names = (0..count).map(|number| marks.name_in(zone, ZoneName::Port, probe, number));
+        let ask = series(server, names.collect::<Result<_, _>>()?, PORTS_PER_SECOND);
+        steps.push(planner.step(aim, place, ask));
+    }
+    Ok(steps)
 }
 
 fn series(server: Endpoint, names: Vec<DomainName>, per_second: NonZeroU16) -> Ask {
@@ -181,6 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn without_a_managed_resolver_every_pod_is_asked_as_much_as_the_rule_wants() {
+        let mut alone = input(2);
+        alone.resolvers.clear();
+        let round = plan_round(&alone, "n0nce", Some(&marks())).unwrap();
+        let lengths: Vec<(Aim, usize)> = series(&round)
+            .iter()
+            .map(|(purpose, _, series)| (purpose.aim, series.names.len()))
+            .collect();
+        let whole = [Aim::Ports, Aim::PortsOutside].map(|aim| [(aim, usize::from(PORTS)); 2]);
+        assert_eq!(lengths[2..], whole.concat());
+    }
+
+    #[test]
     fn every_pod_has_names_of_its_own_that_the_zone_can_tell_apart() {
         let marks = marks();
         let round = plan_round(&input(2), "n0nce", Some(&marks)).unwrap();
@@ -201,11 +228,15 @@ mod tests {
                 );
                 continue;
             }
-            assert_eq!(series.names.len(), usize::from(PORTS));
-            let zone = match purpose.aim {
-                Aim::PortsOutside => ".probe-outside.tsutsumi.test",
-                _ => ".probe.tsutsumi.test",
+            let (zone, through) = match purpose.aim {
+                Aim::PortsOutside => (".probe-outside.tsutsumi.test", PORTS_THROUGH_OUTSIDE),
+                _ => (".probe.tsutsumi.test", PORTS_THROUGH),
             };
+            let count = match purpose.place {
+                Place::Resolver(_) => PORTS,
+                _ => through,
+            };
+            assert_eq!(series.names.len(), usize::from(count), "{purpose:?}");
             for (name, number) in series.names.iter().zip(0..) {
                 let label = name.as_str().strip_suffix(zone).unwrap();
                 let mark = Mark::read(
@@ -220,7 +251,8 @@ mod tests {
                 );
             }
         }
-        assert_eq!(seen.len(), 2 * usize::from(2 * PORTS + UPSTREAMS));
+        let of_pods = 2 * (PORTS_THROUGH + PORTS_THROUGH_OUTSIDE + UPSTREAMS);
+        assert_eq!(seen.len(), usize::from(of_pods + 2 * PORTS));
         assert!(
             round
                 .series
@@ -231,15 +263,24 @@ mod tests {
     }
 
     #[test]
-    fn a_round_for_two_pods_asks_less_than_1500_questions() {
-        let round = plan_round(&input(2), "n0nce", Some(&marks())).unwrap();
+    fn a_round_asks_less_than_1500_questions() {
+        let mut managed = input(2);
+        managed.resolvers.push(RoundPod {
+            label: "tsutsumi/tsutsumi-unbound-town-1".into(),
+            ..managed.resolvers[0].clone()
+        });
+        let mut alone = input(2);
+        alone.resolvers.clear();
         let questions = |ask: &Ask| match ask {
             Ask::Dns(_) | Ask::Root(_) => 1,
             Ask::Series(series) => series.names.len(),
             Ask::Metrics(_) => 0,
         };
-        let asked: usize = round.steps().map(|(_, probe)| questions(&probe.ask)).sum();
-        assert!((600..1500).contains(&asked), "{asked} questions");
+        for input in [managed, alone] {
+            let round = plan_round(&input, "n0nce", Some(&marks())).unwrap();
+            let asked: usize = round.steps().map(|(_, probe)| questions(&probe.ask)).sum();
+            assert!((600..1500).contains(&asked), "{asked} questions");
+        }
     }
 
     #[test]
@@ -268,10 +309,20 @@ mod tests {
         input.zone = Availability::Present;
         input.zone_outside = Availability::Missing("nobody runs one".into());
         let near = plan_round(&input, "n0nce", Some(&marks())).unwrap();
-        assert_eq!(aims(&near), [Aim::Ports, Aim::Upstreams]);
+        assert_eq!(aims(&near), [Aim::Upstreams, Aim::Ports, Aim::Ports]);
         input.zone_outside = Availability::Present;
         let both = plan_round(&input, "n0nce", Some(&marks())).unwrap();
-        assert_eq!(aims(&both), [Aim::Ports, Aim::Upstreams, Aim::PortsOutside]);
+        assert_eq!(
+            aims(&both),
+            [
+                Aim::Upstreams,
+                Aim::Ports,
+                Aim::Ports,
+                Aim::PortsOutside,
+                Aim::PortsOutside
+            ],
+            "of the pod and of the resolver behind it"
+        );
         input.asked.random_ports = false;
         let none = plan_round(&input, "n0nce", Some(&marks())).unwrap();
         assert!(aims(&none).is_empty() && none.after.is_empty());
