@@ -7,6 +7,7 @@
 pub mod around;
 pub mod cluster;
 pub mod exposure;
+pub mod ingress;
 pub mod managed;
 pub mod platform;
 pub mod ranges;

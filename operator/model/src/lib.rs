@@ -7,6 +7,7 @@ mod arrival;
 mod asked;
 mod control;
 mod fact;
+mod limits;
 mod mark;
 mod name;
 mod probe;
@@ -18,6 +19,9 @@ pub use arrival::{Arrival, Arrivals, Asker, Heard};
 pub use asked::{AskedName, Collect, Collected};
 pub use control::{ControlId, ControlState, UnknownControl, Vantage};
 pub use fact::{Bypass, ClientAddress, Closing, Closure, Detour, Exposure, Reach};
+pub use limits::{
+    Bytes, BytesPerSecond, Combine, Count, Lever, Limit, Limits, Map, Per, Rate, Scope, Seconds,
+};
 pub use mark::{INSECURE_ZONE, Mark, MarkError, MarkKey, MarkKeyError, ZoneName};
 pub use name::{DomainName, NameError};
 pub use probe::{
