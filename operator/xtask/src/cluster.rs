@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use crate::image;
-use crate::rig::{self, DnsOptions, Options};
+use crate::rig::{self, DnsOptions, Ingress, Options};
 use crate::tools::Version;
 
 /// What to do with the rig.
@@ -20,6 +20,11 @@ pub(crate) enum Cluster {
     Env,
     /// Put another cluster DNS in place of the running one
     Dns(DnsOptions),
+    /// Put an ingress controller into it
+    Ingress {
+        /// Which one
+        controller: Ingress,
+    },
     /// Start the operator's prober in the outside namespace, once the operator has issued its certificate
     OutsideProber {
         /// The `tsutsumi` program; absent for the one that `cargo xtask image` builds
@@ -75,6 +80,7 @@ pub(crate) fn run(command: &Cluster) -> Result<()> {
         Cluster::Down => rig::down()?,
         Cluster::Env => print!("{}", rig::current()?),
         Cluster::Dns(options) => rig::replace_dns(options)?,
+        Cluster::Ingress { controller } => rig::install_ingress(*controller)?,
         Cluster::OutsideProber { binary, namespace } => {
             rig::outside_prober(&binary.clone().unwrap_or_else(image::operator_binary), namespace)?;
         }

@@ -84,6 +84,53 @@ pub(crate) fn import_unbound(root: &Path) -> Result<()> {
     )
 }
 
+/// Name of the image of Envoy.
+pub(crate) fn envoy_name() -> String {
+    format!("e2e.local/envoy:{}", tools::ENVOY)
+}
+
+/// Packs and loads Envoy with the libraries that it loads, from a folder that has them.
+pub(crate) fn import_envoy(program: PathBuf, libraries: &Path) -> Result<()> {
+    let mut files = tools::debian::loaded(libraries, &program)?;
+    files.push(("/usr/local/bin/envoy".to_owned(), program));
+    let entry = |(path, source)| Entry {
+        path,
+        source,
+        binds_low_ports: false,
+    };
+    import(
+        "envoy",
+        &Image {
+            name: &envoy_name(),
+            user: NOBODY,
+            entrypoint: "/usr/local/bin/envoy",
+            files: files.into_iter().map(entry).collect(),
+        },
+    )
+}
+
+/// Name of the image of Envoy Gateway.
+pub(crate) fn envoy_gateway_name() -> String {
+    format!("e2e.local/envoy-gateway:{}", tools::ENVOY_GATEWAY)
+}
+
+/// Packs and loads Envoy Gateway.
+pub(crate) fn import_envoy_gateway(program: PathBuf) -> Result<()> {
+    import(
+        "envoy-gateway",
+        &Image {
+            name: &envoy_gateway_name(),
+            user: NOBODY,
+            entrypoint: "/usr/local/bin/envoy-gateway",
+            files: vec![Entry {
+                path: "/usr/local/bin/envoy-gateway".to_owned(),
+                source: program,
+                binds_low_ports: false,
+            }],
+        },
+    )
+}
+
 /// Gives the image of Unbound another tag, for whoever goes by tags: what is in it stays the same.
 pub(crate) fn tag_unbound(tag: &Version) -> Result<String> {
     let name = format!("{UNBOUND}:{tag}");

@@ -9,6 +9,7 @@ mod control_plane;
 mod coredns;
 pub(crate) mod facts;
 mod images;
+mod ingress;
 mod install;
 mod kubelet;
 mod network;
@@ -34,6 +35,7 @@ use crate::tools::{self, Cache, Version, system};
 
 pub(crate) use self::coredns::platform_writer;
 pub(crate) use self::images::PAUSE;
+pub(crate) use self::ingress::Ingress;
 pub(crate) use self::install::{ANCHORS, HINTS, NAMESPACE, resolver_values};
 pub(crate) use self::options::{DnsOptions, Options, Platform, Reload};
 pub(crate) use self::outside::PORT as OUTSIDE_PORT;
@@ -133,6 +135,13 @@ pub(crate) fn replace_dns(options: &DnsOptions) -> Result<()> {
         own: Some(own),
     };
     rig.journal.note(|record| record.facts = Some(facts))
+}
+
+/// Puts an ingress controller into the running rig.
+pub(crate) fn install_ingress(ingress: Ingress) -> Result<()> {
+    let _alone = alone()?;
+    let (rig, own) = Rig::resume()?;
+    ingress::install(&rig, &own.helm, ingress)
 }
 
 /// Starts the operator's prober in the outside namespace, with the certificate that the operator has issued for it.

@@ -47,20 +47,25 @@ pub(crate) fn command(root: &Path, path: &str) -> Command {
     command
 }
 
-/// The files that a program of such a folder loads: where each lies in an image, and where it is read from.
+/// A program of such a folder and the files that it loads: where each lies in an image, and where it is read from.
 pub(crate) fn program(root: &Path, path: &str) -> Result<Vec<(String, PathBuf)>> {
+    let program = root.join(path);
+    let mut files = loaded(root, &program)?;
+    files.push((format!("/{path}"), program));
+    Ok(files)
+}
+
+/// The files of such a folder that a program loads, wherever that comes from.
+pub(crate) fn loaded(root: &Path, program: &Path) -> Result<Vec<(String, PathBuf)>> {
     let libraries = root.join(LIBRARIES);
     let listed = run::output(
         run::command(root.join(LOADER))
             .arg("--library-path")
             .arg(&libraries)
             .arg("--list")
-            .arg(root.join(path)),
+            .arg(program),
     )?;
-    let mut files = vec![
-        (format!("/{path}"), root.join(path)),
-        ("/lib64/ld-linux-x86-64.so.2".to_owned(), root.join(LOADER)),
-    ];
+    let mut files = vec![("/lib64/ld-linux-x86-64.so.2".to_owned(), root.join(LOADER))];
     for name in needed(&listed)? {
         files.push((format!("/{LIBRARIES}/{name}"), libraries.join(name)));
     }

@@ -4,6 +4,8 @@
 
 pub(crate) mod coredns;
 pub(crate) mod debian;
+pub(crate) mod envoy;
+pub(crate) mod envoy_gateway;
 pub(crate) mod go;
 pub(crate) mod helm;
 pub(crate) mod knot;
@@ -39,6 +41,9 @@ const BIND: &str = "9.20.30";
 const KNOT_RESOLVER: &str = "5.7.5";
 const PDNS_RECURSOR: &str = "5.4.9";
 const DNSPERF: &str = "2.14.0";
+/// An ingress controller, and its proxy: only who puts one into a rig needs them.
+pub(crate) const ENVOY_GATEWAY: &str = "1.9.0";
+pub(crate) const ENVOY: &str = "1.39.3";
 /// What installs the chart.
 pub(crate) const HELM: &str = "3.19.0";
 
