@@ -126,6 +126,12 @@ pub struct Limit<T, S = ()> {
     pub from: S,
 }
 
+impl<T> From<T> for Limit<T> {
+    fn from(value: T) -> Self {
+        Self { value, from: () }
+    }
+}
+
 /// Makes something else of each value of a list.
 pub trait Map<A, B> {
     /// Of one; none drops it.

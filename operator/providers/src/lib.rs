@@ -4,5 +4,6 @@
 //! is touched. Foreign bytes stay as they are, and only validated values are printed.
 
 pub mod coredns;
+pub mod envoy_gateway;
 mod release;
 pub mod unbound;

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use proptest::prelude::*;
-use tsutsumi_model::{Bytes, Count, Lever, Limit, Limits, Per, Rate, Seconds};
+use tsutsumi_model::{Bytes, BytesPerSecond, Count, Lever, Limit, Limits, Per, Rate, Seconds};
 
 use super::*;
 
@@ -39,17 +39,11 @@ fn surfaces() -> Vec<Surface> {
 }
 
 fn seconds(value: u32) -> Option<Limit<Seconds>> {
-    NonZeroU32::new(value).map(|value| Limit {
-        value: Seconds(value),
-        from: (),
-    })
+    NonZeroU32::new(value).map(|value| Seconds(value).into())
 }
 
 fn connections(value: u32) -> Option<Limit<Count>> {
-    NonZeroU32::new(value).map(|value| Limit {
-        value: Count(value),
-        from: (),
-    })
+    NonZeroU32::new(value).map(|value| Count(value).into())
 }
 
 fn cluster(name: &str, limits: Limits, floors: Limits) -> Policy {
@@ -187,19 +181,13 @@ prop_compose! {
             request_headers: seconds(numbers[2]),
             whole_request: seconds(numbers[3]),
             idle: seconds(numbers[4]),
-            client_requests: NonZeroU32::new(numbers[5]).map(|count| Limit {
-                value: Rate { count, per },
-                from: (),
-            }),
+            client_requests: NonZeroU32::new(numbers[5]).map(|count| Rate { count, per }.into()),
             client_burst: count(6),
             client_connections: count(7),
-            client_bandwidth: size(8).map(|value| Limit {
-                value: tsutsumi_model::BytesPerSecond(value),
-                from: (),
-            }),
+            client_bandwidth: size(8).map(|value| BytesPerSecond(value).into()),
             connections: count(9),
-            header_bytes: size(10).map(|value| Limit { value: Bytes(value), from: () }),
-            body_bytes: size(11).map(|value| Limit { value: Bytes(value), from: () }),
+            header_bytes: size(10).map(|value| Bytes(value).into()),
+            body_bytes: size(11).map(|value| Bytes(value).into()),
             concurrent_streams: count(12),
         }
     }
