@@ -2,6 +2,7 @@
 //! it.
 
 mod alarms;
+mod asked;
 mod crashes;
 mod dns_12;
 mod exposure;

@@ -22,6 +22,9 @@ pub use status::{ControlStatus, ResolverPolicyStatus, Rollout, RolloutState, Tar
 
 use crate::values::{Cidr, Period};
 
+/// The annotation by which a person asks for a round of probes at once, by giving it another value.
+pub const VERIFY: &str = "tsutsumi.dev/verify";
+
 /// Whom the cluster's DNS serves and how it behaves, enforced in CoreDNS and proven by live probes.
 #[derive(Clone, CustomResource, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(crate = "k8s_openapi::serde", rename_all = "camelCase", deny_unknown_fields)]

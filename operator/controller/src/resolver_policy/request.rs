@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tsutsumi_api::resolver_policy::{Rollout, RolloutState, WorkloadKind};
+use kube::ResourceExt as _;
+use tsutsumi_api::resolver_policy::{Rollout, RolloutState, VERIFY, WorkloadKind};
 use tsutsumi_engine::{
     around::{self, close::Closing},
     managed,
@@ -33,6 +34,26 @@ pub(super) struct Request {
     pub(super) epoch: String,
     /// The live text, as a hash: whoever changed it, what was seen before says little.
     live: u64,
+    /// The last word of a person who asks for a round at once.
+    asked: Option<String>,
+}
+
+impl Request {
+    /// Whether the same is to be verified, whoever asks.
+    pub(super) fn is_about_the_same(&self, other: &Self) -> bool {
+        let Self {
+            policy,
+            input,
+            beside,
+            interval,
+            validity,
+            epoch,
+            live,
+            asked: _,
+        } = self;
+        (policy, input, beside, epoch) == (&other.policy, &other.input, &other.beside, &other.epoch)
+            && (interval, validity, live) == (&other.interval, &other.validity, &other.live)
+    }
 }
 
 /// What the policy wants to have verified; none without a target.
@@ -130,6 +151,7 @@ pub(super) fn request(ctx: &Ctx, checked: &Checked<'_>, rollout: Option<&Rollout
             .map(|rollout| rollout.identity.clone())
             .unwrap_or_default(),
         live: hash(target.corefile.as_deref().unwrap_or_default()),
+        asked: checked.policy.annotations().get(VERIFY).cloned(),
     })
 }
 

@@ -1,15 +1,18 @@
 //! The reconciler's beginning and end: its caches and watches, what triggers a reconcile, and who leads.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex},
+};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     core::DeserializeGuard,
     runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher},
 };
 use tokio::sync::mpsc;
-use tsutsumi_api::ResolverPolicy;
+use tsutsumi_api::{ResolverPolicy, resolver_policy::VERIFY};
 
 use super::{
     Ctx, error_policy, forget,
@@ -21,31 +24,13 @@ use super::{
     verify::Verifier,
     zone::Zone,
 };
-use crate::runtime::{controller::RunContext, lease::Leadership};
+use crate::runtime::{args::ControllerArgs, controller::RunContext, lease::Leadership};
 
 /// Runs until told to stop.
 pub(crate) async fn run(run: RunContext) {
     let synced = run.readiness.gate("caches");
     let (trigger, triggered) = mpsc::channel(1);
-    let scope = Scope {
-        own_namespace: run.args.namespace.clone(),
-        target_namespaces: run.args.target_namespaces.clone(),
-        config_maps: run
-            .args
-            .config_maps
-            .iter()
-            .map(|map| (map.namespace.clone(), map.name.clone()))
-            .collect(),
-        probe_zone: run.args.probe_zone.clone(),
-        outside_zone: run.args.outside_zone.as_ref().map(|outside| outside.zone.clone()),
-        managed: run.args.managed_resolver.offer(),
-        // Where nothing may be written, nothing is closed.
-        closable: if run.args.audit_only {
-            Vec::new()
-        } else {
-            run.args.close_namespaces.clone()
-        },
-    };
+    let scope = scope(&run.args);
     let vantages = Vantages::new(
         &scope.own_namespace,
         run.args.prober_port,
@@ -112,7 +97,9 @@ pub(crate) async fn run(run: RunContext) {
         .touched_objects()
         // Our own writes to the status are no news.
         .predicate_filter(
-            predicates::generation.combine(predicates::finalizers),
+            predicates::generation
+                .combine(predicates::finalizers)
+                .combine(asked),
             PredicateConfig::default(),
         );
     let shutdown = run.shutdown.clone();
@@ -127,6 +114,36 @@ pub(crate) async fn run(run: RunContext) {
         // Ends only with the lease's task, without which nothing can be written.
         () = elections => {}
     }
+}
+
+/// What the arguments let the caches see.
+fn scope(args: &ControllerArgs) -> Scope {
+    Scope {
+        own_namespace: args.namespace.clone(),
+        target_namespaces: args.target_namespaces.clone(),
+        config_maps: args
+            .config_maps
+            .iter()
+            .map(|map| (map.namespace.clone(), map.name.clone()))
+            .collect(),
+        probe_zone: args.probe_zone.clone(),
+        outside_zone: args.outside_zone.as_ref().map(|outside| outside.zone.clone()),
+        managed: args.managed_resolver.offer(),
+        // Where nothing may be written, nothing is closed.
+        closable: if args.audit_only {
+            Vec::new()
+        } else {
+            args.close_namespaces.clone()
+        },
+    }
+}
+
+/// What tells that a person asks for a round of probes at once.
+fn asked(policy: &impl Resource) -> Option<u64> {
+    let value = policy.meta().annotations.as_ref()?.get(VERIFY)?;
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// A new leader starts from what the cluster says, at once.
