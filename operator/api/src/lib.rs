@@ -5,6 +5,7 @@
 
 pub mod conditions;
 pub mod crds;
+pub mod ingress_protection;
 #[cfg(test)]
 mod reference;
 pub mod resolver_policy;

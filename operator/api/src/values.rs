@@ -189,6 +189,40 @@ impl fmt::Display for WatchTime {
     }
 }
 
+checked_string! {
+    /// A number of bytes, whole, with a suffix of powers of 1024 or without: at most 1 TiB.
+    Size(std::num::NonZeroU64),
+    "a whole number of bytes, with Ki, Mi or Gi or without",
+    example "32Ki", max 15,
+    pattern r"^[1-9][0-9]{0,12}(Ki|Mi|Gi)?$",
+    |text| size(text)
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.get();
+        match SUFFIXES.iter().find(|(size, _)| bytes.is_multiple_of(*size)) {
+            Some((size, suffix)) => write!(f, "{}{suffix}", bytes / size),
+            None => write!(f, "{bytes}"),
+        }
+    }
+}
+
+/// From the largest.
+const SUFFIXES: [(u64, &str); 3] = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
+
+/// Parses what [`Size`] prints.
+fn size(text: &str) -> Option<std::num::NonZeroU64> {
+    let (number, size) = SUFFIXES
+        .iter()
+        .find_map(|(size, suffix)| Some((text.strip_suffix(suffix)?, *size)))
+        .unwrap_or((text, 1));
+    let canonical = !number.starts_with('0') && number.bytes().all(|digit| digit.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| canonical)?;
+    let bytes = number.checked_mul(size).filter(|bytes| *bytes <= 1 << 40)?;
+    std::num::NonZeroU64::new(bytes)
+}
+
 /// Parses what [`WatchTime`] prints.
 fn watch_time(text: &str) -> Option<std::time::Duration> {
     let time = match text {
@@ -282,6 +316,28 @@ mod tests {
         }
         for text in ["", "0", "16m", "901s", "1h", "05m", "-1s"] {
             assert!(text.parse::<WatchTime>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_whole_and_print_with_the_largest_suffix() {
+        for text in [Size::EXAMPLE, "1", "1023", "1Gi", "1024Gi"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+        assert_eq!("2048".parse::<Size>().unwrap().to_string(), "2Ki");
+        for text in [
+            "",
+            "0",
+            "Ki",
+            "01Ki",
+            "1.5Mi",
+            "1k",
+            "1 Ki",
+            "+1",
+            "1025Gi",
+            "99999999999999999999",
+        ] {
+            assert!(text.parse::<Size>().is_err(), "{text:?}");
         }
     }
 

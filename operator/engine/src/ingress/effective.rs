@@ -73,7 +73,7 @@ pub struct Reference {
 
 impl Reference {
     /// Whether this reference means the object, or this part of it.
-    fn means(&self, object: &Self) -> bool {
+    pub(super) fn means(&self, object: &Self) -> bool {
         let same = (self.kind, &self.namespace, &self.name) == (object.kind, &object.namespace, &object.name);
         same && (self.section.is_none() || self.section == object.section)
     }

@@ -1,8 +1,14 @@
-//! Ingress protection: which limits hold where, and by whose policy.
+//! Ingress protection: which limits hold where, by whose policy, and how a controller is told.
 
-pub mod effective;
-
-pub use effective::{Choice, Policy, PolicyName, Reference, Surface, TargetKind, effective};
-
+mod effective;
 #[cfg(test)]
 mod effective_tests;
+pub mod objects;
+mod policy;
+mod render;
+#[cfg(test)]
+mod render_tests;
+
+pub use effective::{Choice, Policy, PolicyName, Reference, Surface, TargetKind, effective};
+pub use policy::PolicyError;
+pub use render::{Blocked, Said, render};

@@ -1,0 +1,245 @@
+//! What stands in the cluster, as far as limits need it: Gateways, routes, and policies of Envoy Gateway's own kinds.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Reference, TargetKind};
+
+/// The objects that limits are decided from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    /// Classes of Gateways, by name, with who serves them.
+    pub classes: Vec<(String, String)>,
+    /// Gateways.
+    pub gateways: Vec<Gateway>,
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// Policies of Envoy Gateway's own kinds.
+    pub policies: Vec<Foreign>,
+}
+
+/// A Gateway.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gateway {
+    /// It.
+    pub object: Reference,
+    /// Its class.
+    pub class: String,
+    /// Its listeners' names.
+    pub listeners: Vec<String>,
+}
+
+/// An `HTTPRoute`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// It.
+    pub object: Reference,
+    /// The Gateways, or their listeners, that it wants to be led to by.
+    pub parents: Vec<Reference>,
+}
+
+/// Which of Envoy Gateway's kinds.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum ForeignKind {
+    /// `ClientTrafficPolicy`.
+    ClientTraffic,
+    /// `BackendTrafficPolicy`.
+    BackendTraffic,
+}
+
+/// A policy of such a kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Foreign {
+    /// Its kind.
+    pub kind: ForeignKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// When it was created, as it stands there; one that is only written down has none and is the youngest.
+    pub created: Option<String>,
+    /// What it is attached to by name.
+    pub targets: Vec<Reference>,
+    /// Whether it picks more by labels.
+    pub selects: bool,
+    /// All that it says.
+    pub spec: Map<String, Value>,
+}
+
+/// An object that is not what its kind says.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} {name}: it cannot be read")]
+pub struct ObjectError {
+    kind: String,
+    name: String,
+    source: serde_json::Error,
+}
+
+impl Objects {
+    /// Takes an object in, if it is one that limits need. Says whether it is.
+    ///
+    /// # Errors
+    /// If it is, and cannot be read.
+    pub fn take(&mut self, object: &Value) -> Result<bool, ObjectError> {
+        let text = |field: &str| object[field].as_str().unwrap_or_default();
+        let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
+        let read = match (group, text("kind")) {
+            (GATEWAY_API, "GatewayClass") => parse(object).map(|(meta, spec): (Meta, ClassSpec)| {
+                self.classes.push((meta.name, spec.controller_name));
+            }),
+            (GATEWAY_API, "Gateway") => parse(object).map(|(meta, spec): (Meta, GatewaySpec)| {
+                self.gateways.push(Gateway {
+                    object: meta.reference(TargetKind::Gateway),
+                    class: spec.gateway_class_name,
+                    listeners: spec.listeners.into_iter().map(|listener| listener.name).collect(),
+                });
+            }),
+            (GATEWAY_API, "HTTPRoute") => parse(object).map(|(meta, spec): (Meta, RouteSpec)| {
+                let object = meta.reference(TargetKind::HttpRoute);
+                let parents = spec.parent_refs.into_iter();
+                let parents = parents.filter_map(|parent| parent.gateway(GATEWAY_API, &object.namespace));
+                self.routes.push(Route {
+                    parents: parents.collect(),
+                    object,
+                });
+            }),
+            (ENVOY_GATEWAY, "ClientTrafficPolicy") => self.take_policy(object, ForeignKind::ClientTraffic),
+            (ENVOY_GATEWAY, "BackendTrafficPolicy") => self.take_policy(object, ForeignKind::BackendTraffic),
+            _ => return Ok(false),
+        };
+        read.map(|()| true).map_err(|source| ObjectError {
+            kind: text("kind").to_owned(),
+            name: object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            source,
+        })
+    }
+
+    fn take_policy(&mut self, object: &Value, kind: ForeignKind) -> Result<(), serde_json::Error> {
+        let (meta, attached): (Meta, Attached) = parse(object)?;
+        let namespace = meta.namespace();
+        let refs = attached.one.into_iter().chain(attached.several);
+        self.policies.push(Foreign {
+            kind,
+            targets: refs.filter_map(|target| target.target(&namespace)).collect(),
+            selects: !attached.by_label.is_empty(),
+            spec: object["spec"].as_object().cloned().unwrap_or_default(),
+            created: meta.creation_timestamp,
+            name: meta.name,
+            namespace,
+        });
+        Ok(())
+    }
+}
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+const ENVOY_GATEWAY: &str = "gateway.envoyproxy.io";
+
+#[derive(Deserialize)]
+struct Read<S> {
+    metadata: Meta,
+    spec: S,
+}
+
+fn parse<'a, S: Deserialize<'a>>(object: &'a Value) -> Result<(Meta, S), serde_json::Error> {
+    Read::deserialize(object).map(|Read { metadata, spec }| (metadata, spec))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    name: String,
+    namespace: Option<String>,
+    creation_timestamp: Option<String>,
+}
+
+impl Meta {
+    /// As kubectl fills it in.
+    fn namespace(&self) -> String {
+        self.namespace.clone().unwrap_or_else(|| "default".to_owned())
+    }
+
+    fn reference(&self, kind: TargetKind) -> Reference {
+        Reference {
+            kind,
+            namespace: self.namespace(),
+            name: self.name.clone(),
+            section: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClassSpec {
+    controller_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GatewaySpec {
+    gateway_class_name: String,
+    listeners: Vec<Listener>,
+}
+
+#[derive(Deserialize)]
+struct Listener {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RouteSpec {
+    #[serde(default)]
+    parent_refs: Vec<Ref>,
+}
+
+/// What a policy is attached to, in every form that there is.
+#[derive(Deserialize)]
+struct Attached {
+    #[serde(rename = "targetRef")]
+    one: Option<Ref>,
+    #[serde(default, rename = "targetRefs")]
+    several: Vec<Ref>,
+    #[serde(default, rename = "targetSelectors")]
+    by_label: Vec<Value>,
+}
+
+/// A reference as the Gateway API writes it: to a parent, or to a policy's target.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ref {
+    group: Option<String>,
+    kind: Option<String>,
+    namespace: Option<String>,
+    name: String,
+    section_name: Option<String>,
+}
+
+impl Ref {
+    /// A route's parent, where that is a Gateway: what is left out means one, in the route's namespace.
+    fn gateway(self, group: &str, namespace: &str) -> Option<Reference> {
+        let is_gateway = self.group.as_deref().is_none_or(|named| named == group)
+            && self.kind.as_deref().is_none_or(|kind| kind == "Gateway");
+        is_gateway.then(|| Reference {
+            kind: TargetKind::Gateway,
+            namespace: self.namespace.unwrap_or_else(|| namespace.to_owned()),
+            name: self.name,
+            section: self.section_name,
+        })
+    }
+
+    /// A policy's target, which is in its own namespace.
+    fn target(self, namespace: &str) -> Option<Reference> {
+        let kind = match self.kind.as_deref() {
+            Some("Gateway") => TargetKind::Gateway,
+            Some("HTTPRoute") => TargetKind::HttpRoute,
+            _ => return None,
+        };
+        Some(Reference {
+            kind,
+            namespace: namespace.to_owned(),
+            name: self.name,
+            section: self.section_name,
+        })
+    }
+}

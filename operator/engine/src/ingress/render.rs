@@ -1,0 +1,248 @@
+//! From policies and what stands in the cluster to the objects that say the limits to Envoy Gateway.
+
+use std::{collections::BTreeSet, num::NonZeroU32};
+
+use serde_json::{Map, Value, json};
+use tsutsumi_model::Limits;
+use tsutsumi_providers::envoy_gateway::{self, Unreadable, Unsupported};
+
+use super::{
+    Choice, Policy, Reference, Surface, effective,
+    objects::{Foreign, ForeignKind, Gateway, Objects, Route},
+};
+
+/// Who serves the classes whose Gateways are limited.
+const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
+/// Whose objects these are.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "tsutsumi");
+
+/// What is said of one listener or route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    /// Of what.
+    pub of: Reference,
+    /// The limits that hold there, by whose policy.
+    pub limits: Limits<Choice>,
+    /// The object that says them; none where nothing is to be said.
+    pub object: Option<Value>,
+    /// What the controller cannot do.
+    pub unsupported: Vec<Unsupported>,
+}
+
+/// Why nothing is said of a listener or route.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Blocked {
+    /// A foreign policy is attached just there, beside which ours would not hold.
+    #[error("{kind:?} policy {name} is attached there already, and of two only the older holds")]
+    Taken {
+        /// Its kind.
+        kind: ForeignKind,
+        /// Its name.
+        name: String,
+    },
+    /// A foreign policy picks by labels what it is attached to.
+    #[error("policy {name} picks its targets by labels, so what is in force cannot be told")]
+    Selects {
+        /// Its name.
+        name: String,
+    },
+    /// Several foreign policies are in force, depending on the way that leads there.
+    #[error("different policies are in force on the ways that lead there: {}", names.join(", "))]
+    Several {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A foreign value cannot be compared.
+    #[error("policy {name} cannot be carried")]
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// What cannot be read.
+        source: Unreadable,
+    },
+}
+
+/// What is said of every listener and route of Envoy Gateway's that is limited, sorted by what it is said of; `proxies` of them
+/// share a client's requests.
+#[must_use]
+pub fn render(
+    objects: &Objects,
+    policies: &[Policy],
+    proxies: NonZeroU32,
+) -> Vec<(Reference, Result<Said, Blocked>)> {
+    let ours: BTreeSet<&str> = objects
+        .classes
+        .iter()
+        .filter(|(_, controller)| controller == CONTROLLER)
+        .map(|(class, _)| class.as_str())
+        .collect();
+    let gateways: Vec<&Gateway> = objects
+        .gateways
+        .iter()
+        .filter(|gateway| ours.contains(gateway.class.as_str()))
+        .collect();
+    let mut said = Vec::new();
+    for listener in gateways.iter().flat_map(|gateway| listeners(gateway)) {
+        let limits = effective(&Surface::Listener(listener.clone()), policies);
+        if limits.iter().next().is_some() {
+            said.push((listener.clone(), of_listener(&listener, limits, objects)));
+        }
+    }
+    for route in &objects.routes {
+        let ways: Vec<Reference> = gateways
+            .iter()
+            .flat_map(|gateway| listeners(gateway))
+            .filter(|listener| route.parents.iter().any(|parent| parent.means(listener)))
+            .collect();
+        let limits = effective(&Surface::Route(route.object.clone(), ways.clone()), policies);
+        if !ways.is_empty() && limits.iter().next().is_some() {
+            said.push((
+                route.object.clone(),
+                of_route(route, &ways, limits, objects, proxies),
+            ));
+        }
+    }
+    said.sort_by(|(one, _), (other, _)| one.cmp(other));
+    said
+}
+
+fn listeners(gateway: &Gateway) -> impl Iterator<Item = Reference> {
+    gateway.listeners.iter().map(|name| Reference {
+        section: Some(name.clone()),
+        ..gateway.object.clone()
+    })
+}
+
+fn of_listener(listener: &Reference, limits: Limits<Choice>, objects: &Objects) -> Result<Said, Blocked> {
+    let kind = ForeignKind::ClientTraffic;
+    not_taken(objects, kind, listener)?;
+    let above = in_force(objects, kind, std::slice::from_ref(listener))?;
+    let spec = above.map(|policy| &policy.spec);
+    let rendered =
+        envoy_gateway::client_traffic(&limits, spec).map_err(|source| unreadable(above, source))?;
+    let object = object("ClientTrafficPolicy", "Gateway", listener, rendered.spec);
+    Ok(Said {
+        of: listener.clone(),
+        limits,
+        object,
+        unsupported: rendered.unsupported,
+    })
+}
+
+fn of_route(
+    route: &Route,
+    ways: &[Reference],
+    limits: Limits<Choice>,
+    objects: &Objects,
+    proxies: NonZeroU32,
+) -> Result<Said, Blocked> {
+    let kind = ForeignKind::BackendTraffic;
+    not_taken(objects, kind, &route.object)?;
+    let above = in_force(objects, kind, ways)?;
+    let spec = above.map(|policy| &policy.spec);
+    let rendered =
+        envoy_gateway::backend_traffic(&limits, proxies, spec).map_err(|source| unreadable(above, source))?;
+    let object = object("BackendTrafficPolicy", "HTTPRoute", &route.object, rendered.spec);
+    Ok(Said {
+        of: route.object.clone(),
+        limits,
+        object,
+        unsupported: rendered.unsupported,
+    })
+}
+
+fn unreadable(above: Option<&Foreign>, source: Unreadable) -> Blocked {
+    Blocked::Unreadable {
+        name: above.map(|policy| policy.name.clone()).unwrap_or_default(),
+        source,
+    }
+}
+
+/// An error if a foreign policy is attached just where ours would be.
+fn not_taken(objects: &Objects, kind: ForeignKind, target: &Reference) -> Result<(), Blocked> {
+    let there = |policy: &&Foreign| policy.kind == kind && policy.namespace == target.namespace;
+    for policy in objects.policies.iter().filter(there) {
+        if policy.selects {
+            return Err(Blocked::Selects {
+                name: policy.name.clone(),
+            });
+        }
+        if policy.targets.contains(target) {
+            return Err(Blocked::Taken {
+                kind,
+                name: policy.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The foreign policy that is in force on every one of these listeners: of each the one that is attached to it, else the one
+/// of its Gateway, and of two the oldest, then the first by name.
+fn in_force<'a>(
+    objects: &'a Objects,
+    kind: ForeignKind,
+    listeners: &[Reference],
+) -> Result<Option<&'a Foreign>, Blocked> {
+    let mut found: Vec<Option<&Foreign>> = Vec::new();
+    for listener in listeners {
+        let mut attached: Vec<&Foreign> = Vec::new();
+        for policy in &objects.policies {
+            if policy.kind != kind || policy.namespace != listener.namespace {
+                continue;
+            }
+            if policy.selects {
+                return Err(Blocked::Selects {
+                    name: policy.name.clone(),
+                });
+            }
+            if policy.targets.iter().any(|target| target.means(listener)) {
+                attached.push(policy);
+            }
+        }
+        attached.sort_by_key(|policy| {
+            let narrow = policy.targets.contains(listener);
+            let age = (policy.created.is_none(), &policy.created);
+            (!narrow, age, &policy.name)
+        });
+        let first = attached.first().copied();
+        if !found.contains(&first) {
+            found.push(first);
+        }
+    }
+    match found[..] {
+        [] => Ok(None),
+        [only] => Ok(only),
+        _ => Err(Blocked::Several {
+            names: found
+                .iter()
+                .map(|policy| policy.map_or("none", |policy| &policy.name).to_owned())
+                .collect(),
+        }),
+    }
+}
+
+fn object(kind: &str, target_kind: &str, target: &Reference, spec: Map<String, Value>) -> Option<Value> {
+    if spec.is_empty() {
+        return None;
+    }
+    let mut target_ref = json!({
+        "group": "gateway.networking.k8s.io",
+        "kind": target_kind,
+        "name": target.name,
+    });
+    let mut name = format!("tsutsumi-{}", target.name);
+    if let Some(section) = &target.section {
+        target_ref["sectionName"] = section.as_str().into();
+        name = format!("{name}-{section}");
+    }
+    let mut all = spec;
+    all.insert("targetRefs".to_owned(), json!([target_ref]));
+    let (label, us) = MANAGED_BY;
+    Some(json!({
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": target.namespace, "labels": {label: us}},
+        "spec": all,
+    }))
+}
