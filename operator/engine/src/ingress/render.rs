@@ -33,10 +33,8 @@ pub struct Said {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Blocked {
     /// A foreign policy is attached just there, beside which ours would not hold.
-    #[error("{kind:?} policy {name} is attached there already, and of two only the older holds")]
+    #[error("policy {name} is attached there already, and of two only the older holds")]
     Taken {
-        /// Its kind.
-        kind: ForeignKind,
         /// Its name.
         name: String,
     },
@@ -169,7 +167,6 @@ fn not_taken(objects: &Objects, kind: ForeignKind, target: &Reference) -> Result
         }
         if policy.targets.contains(target) {
             return Err(Blocked::Taken {
-                kind,
                 name: policy.name.clone(),
             });
         }
