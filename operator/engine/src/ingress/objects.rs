@@ -1,9 +1,16 @@
 //! What stands in the cluster, as far as limits need it: Gateways, routes, and policies of Envoy Gateway's own kinds.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Reference, TargetKind};
+
+/// What names of our objects begin with.
+pub(super) const PREFIX: &str = "tsutsumi-";
+/// The label that says whose objects ours are.
+pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "tsutsumi");
 
 /// The objects that limits are decided from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,7 +83,7 @@ pub struct ObjectError {
 }
 
 impl Objects {
-    /// Takes an object in, if it is one that limits need. Says whether it is.
+    /// Takes an object in, if it is of a kind that limits need. Says whether it is.
     ///
     /// # Errors
     /// If it is, and cannot be read.
@@ -116,6 +123,9 @@ impl Objects {
 
     fn take_policy(&mut self, object: &Value, kind: ForeignKind) -> Result<(), serde_json::Error> {
         let (meta, attached): (Meta, Attached) = parse(object)?;
+        if meta.is_ours() {
+            return Ok(());
+        }
         let namespace = meta.namespace();
         let refs = attached.one.into_iter().chain(attached.several);
         self.policies.push(Foreign {
@@ -150,9 +160,17 @@ struct Meta {
     name: String,
     namespace: Option<String>,
     creation_timestamp: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 impl Meta {
+    /// Whether it is an object that was said before: it changes with the policies, and is none to be carried.
+    fn is_ours(&self) -> bool {
+        let (label, us) = MANAGED_BY;
+        self.name.starts_with(PREFIX) && self.labels.get(label).is_some_and(|who| who == us)
+    }
+
     /// As kubectl fills it in.
     fn namespace(&self) -> String {
         self.namespace.clone().unwrap_or_else(|| "default".to_owned())

@@ -8,13 +8,11 @@ use tsutsumi_providers::envoy_gateway::{self, Unreadable, Unsupported};
 
 use super::{
     Choice, Policy, Reference, Surface, effective,
-    objects::{Foreign, ForeignKind, Gateway, Objects, Route},
+    objects::{Foreign, ForeignKind, Gateway, MANAGED_BY, Objects, PREFIX, Route},
 };
 
 /// Who serves the classes whose Gateways are limited.
 const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
-/// Whose objects these are.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "tsutsumi");
 
 /// What is said of one listener or route.
 #[derive(Clone, Debug, PartialEq)]
@@ -228,7 +226,7 @@ fn object(kind: &str, target_kind: &str, target: &Reference, spec: Map<String, V
         "kind": target_kind,
         "name": target.name,
     });
-    let mut name = format!("tsutsumi-{}", target.name);
+    let mut name = format!("{PREFIX}{}", target.name);
     if let Some(section) = &target.section {
         target_ref["sectionName"] = section.as_str().into();
         name = format!("{name}-{section}");

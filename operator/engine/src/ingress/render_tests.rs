@@ -106,6 +106,16 @@ fn listeners_and_routes_are_limited_each_by_an_object_of_ours() {
 }
 
 #[test]
+fn what_was_said_before_changes_nothing() {
+    let first = objects("");
+    let again: Vec<String> = first
+        .iter()
+        .map(|(_, object)| serde_saphyr::to_string(object).unwrap())
+        .collect();
+    assert_eq!(objects(&again.join("\n---\n")), first);
+}
+
+#[test]
 fn what_a_gateway_s_policy_says_is_carried() {
     let theirs = "
 apiVersion: gateway.envoyproxy.io/v1alpha1
