@@ -32,8 +32,41 @@ pub struct Gateway {
     pub object: Reference,
     /// Its class.
     pub class: String,
-    /// Its listeners' names.
-    pub listeners: Vec<String>,
+    /// Its listeners.
+    pub listeners: Vec<Listener>,
+}
+
+/// A listener of a Gateway.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Its port.
+    pub port: u16,
+    /// What it speaks, for example `HTTPS`.
+    pub protocol: String,
+}
+
+impl Gateway {
+    /// Its listeners, as what a policy can be attached to.
+    pub(super) fn sections(&self) -> impl Iterator<Item = Reference> + '_ {
+        self.listeners.iter().map(|listener| Reference {
+            section: Some(listener.name.clone()),
+            ..self.object.clone()
+        })
+    }
+
+    /// Whether a listener without TLS has its port with another one: Envoy tells those apart by the host's name alone, so
+    /// that what holds for a connection holds for all of them.
+    pub(super) fn shares_a_port(&self, section: &Reference) -> bool {
+        let plain = |listener: &&Listener| listener.protocol == "HTTP";
+        let named = |listener: &&Listener| section.section.as_ref() == Some(&listener.name);
+        let Some(one) = self.listeners.iter().filter(plain).find(named) else {
+            return false;
+        };
+        let mut plain = self.listeners.iter().filter(plain);
+        plain.any(|other| other.port == one.port && other.name != one.name)
+    }
 }
 
 /// An `HTTPRoute`.
@@ -98,7 +131,7 @@ impl Objects {
                 self.gateways.push(Gateway {
                     object: meta.reference(TargetKind::Gateway),
                     class: spec.gateway_class_name,
-                    listeners: spec.listeners.into_iter().map(|listener| listener.name).collect(),
+                    listeners: spec.listeners,
                 });
             }),
             (GATEWAY_API, "HTTPRoute") => parse(object).map(|(meta, spec): (Meta, RouteSpec)| {
@@ -197,11 +230,6 @@ struct ClassSpec {
 struct GatewaySpec {
     gateway_class_name: String,
     listeners: Vec<Listener>,
-}
-
-#[derive(Deserialize)]
-struct Listener {
-    name: String,
 }
 
 #[derive(Deserialize)]

@@ -36,6 +36,12 @@ pub enum Blocked {
         /// Its name.
         name: String,
     },
+    /// Listeners without TLS have one port, and are to be limited differently.
+    #[error(
+        "it shares its port with another listener without TLS, and Envoy Gateway takes one policy for both: limit all listeners \
+         of the Gateway alike"
+    )]
+    SharedPort,
     /// A foreign policy picks by labels what it is attached to.
     #[error("policy {name} picks its targets by labels, so what is in force cannot be told")]
     Selects {
@@ -78,16 +84,13 @@ pub fn render(
         .filter(|gateway| ours.contains(gateway.class.as_str()))
         .collect();
     let mut said = Vec::new();
-    for listener in gateways.iter().flat_map(|gateway| listeners(gateway)) {
-        let limits = effective(&Surface::Listener(listener.clone()), policies);
-        if limits.iter().next().is_some() {
-            said.push((listener.clone(), of_listener(&listener, limits, objects)));
-        }
+    for gateway in &gateways {
+        said.extend(of_gateway(gateway, policies, objects));
     }
     for route in &objects.routes {
         let ways: Vec<Reference> = gateways
             .iter()
-            .flat_map(|gateway| listeners(gateway))
+            .flat_map(|gateway| gateway.sections())
             .filter(|listener| route.parents.iter().any(|parent| parent.means(listener)))
             .collect();
         let limits = effective(&Surface::Route(route.object.clone(), ways.clone()), policies);
@@ -102,25 +105,74 @@ pub fn render(
     said
 }
 
-fn listeners(gateway: &Gateway) -> impl Iterator<Item = Reference> {
-    gateway.listeners.iter().map(|name| Reference {
-        section: Some(name.clone()),
-        ..gateway.object.clone()
-    })
+/// What is said of a Gateway: of each listener by itself or, where some share a port and all are limited alike, of all of them at
+/// once.
+fn of_gateway(
+    gateway: &Gateway,
+    policies: &[Policy],
+    objects: &Objects,
+) -> Vec<(Reference, Result<Said, Blocked>)> {
+    let limited: Vec<(Reference, Limits<Choice>)> = gateway
+        .sections()
+        .map(|listener| {
+            let limits = effective(&Surface::Listener(listener.clone()), policies);
+            (listener, limits)
+        })
+        .collect();
+    let shares = limited
+        .iter()
+        .any(|(listener, limits)| !is_none(limits) && gateway.shares_a_port(listener));
+    if let [(_, first), others @ ..] = &limited[..]
+        && shares
+        && others.iter().all(|(_, limits)| limits == first)
+    {
+        let whole = gateway.object.clone();
+        return vec![(whole.clone(), of_whole(&whole, first.clone(), objects))];
+    }
+    limited
+        .into_iter()
+        .filter(|(_, limits)| !is_none(limits))
+        .map(|(listener, limits)| {
+            let said = if gateway.shares_a_port(&listener) {
+                Err(Blocked::SharedPort)
+            } else {
+                of_listener(&listener, limits, objects)
+            };
+            (listener, said)
+        })
+        .collect()
+}
+
+fn is_none(limits: &Limits<Choice>) -> bool {
+    limits.iter().next().is_none()
+}
+
+/// Of all listeners at once; whatever foreign policy is attached to one of them or to all takes its place.
+fn of_whole(gateway: &Reference, limits: Limits<Choice>, objects: &Objects) -> Result<Said, Blocked> {
+    not_taken(
+        objects,
+        ForeignKind::ClientTraffic,
+        |target| (target.kind, &target.name) == (gateway.kind, &gateway.name),
+        gateway,
+    )?;
+    client_traffic(gateway, limits, None)
 }
 
 fn of_listener(listener: &Reference, limits: Limits<Choice>, objects: &Objects) -> Result<Said, Blocked> {
     let kind = ForeignKind::ClientTraffic;
-    not_taken(objects, kind, listener)?;
+    not_taken(objects, kind, |target| target == listener, listener)?;
     let above = in_force(objects, kind, std::slice::from_ref(listener))?;
+    client_traffic(listener, limits, above)
+}
+
+fn client_traffic(of: &Reference, limits: Limits<Choice>, above: Option<&Foreign>) -> Result<Said, Blocked> {
     let spec = above.map(|policy| &policy.spec);
     let rendered =
         envoy_gateway::client_traffic(&limits, spec).map_err(|source| unreadable(above, source))?;
-    let object = object("ClientTrafficPolicy", "Gateway", listener, rendered.spec);
     Ok(Said {
-        of: listener.clone(),
+        object: object("ClientTrafficPolicy", "Gateway", of, rendered.spec),
+        of: of.clone(),
         limits,
-        object,
         unsupported: rendered.unsupported,
     })
 }
@@ -133,7 +185,7 @@ fn of_route(
     proxies: NonZeroU32,
 ) -> Result<Said, Blocked> {
     let kind = ForeignKind::BackendTraffic;
-    not_taken(objects, kind, &route.object)?;
+    not_taken(objects, kind, |target| *target == route.object, &route.object)?;
     let above = in_force(objects, kind, ways)?;
     let spec = above.map(|policy| &policy.spec);
     let rendered =
@@ -154,16 +206,21 @@ fn unreadable(above: Option<&Foreign>, source: Unreadable) -> Blocked {
     }
 }
 
-/// An error if a foreign policy is attached just where ours would be.
-fn not_taken(objects: &Objects, kind: ForeignKind, target: &Reference) -> Result<(), Blocked> {
-    let there = |policy: &&Foreign| policy.kind == kind && policy.namespace == target.namespace;
+/// An error if a foreign policy is attached just where ours would be, in the namespace of what ours is for.
+fn not_taken(
+    objects: &Objects,
+    kind: ForeignKind,
+    is_there: impl Fn(&Reference) -> bool,
+    of: &Reference,
+) -> Result<(), Blocked> {
+    let there = |policy: &&Foreign| policy.kind == kind && policy.namespace == of.namespace;
     for policy in objects.policies.iter().filter(there) {
         if policy.selects {
             return Err(Blocked::Selects {
                 name: policy.name.clone(),
             });
         }
-        if policy.targets.contains(target) {
+        if policy.targets.iter().any(&is_there) {
             return Err(Blocked::Taken {
                 name: policy.name.clone(),
             });

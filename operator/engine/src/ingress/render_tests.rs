@@ -171,6 +171,63 @@ spec: {targetSelectors: [{kind: HTTPRoute, matchLabels: {a: b}}]}
 }
 
 #[test]
+fn listeners_that_share_a_port_are_limited_together_or_not_at_all() {
+    let second = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {namespace: town, name: shared}
+spec:
+  gatewayClassName: envoy-gateway
+  listeners:
+  - {name: a, protocol: HTTP, port: 80, hostname: a.example.jp}
+  - {name: b, protocol: HTTP, port: 80, hostname: b.example.jp}
+  - {name: c, protocol: HTTPS, port: 443}
+---
+apiVersion: tsutsumi.dev/v1alpha1
+kind: IngressProtectionPolicy
+metadata: {namespace: town, name: shared}
+spec:
+  mode: Enforce
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: shared}]
+  timeouts: {idle: 60s}
+";
+    let all = objects(second);
+    assert_eq!(names(&all), ["public/http", "public/https", "shared", "web"]);
+    assert_eq!(
+        all[2].1["spec"]["targetRefs"],
+        json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "shared"}])
+    );
+
+    let only_a = second.replace("name: shared}]\n", "name: shared, sectionName: a}]\n");
+    let blocked: Vec<String> = said(&only_a)
+        .into_iter()
+        .filter_map(|(of, outcome)| Some(format!("{:?} {}", of.section, outcome.err()?)))
+        .collect();
+    assert_eq!(blocked.len(), 1, "{blocked:?}");
+    assert!(
+        blocked[0].starts_with("Some(\"a\") it shares its port"),
+        "{blocked:?}"
+    );
+
+    let theirs = format!(
+        "{second}---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: ClientTrafficPolicy
+metadata: {{namespace: town, name: theirs}}
+spec: {{targetRefs: [{{kind: Gateway, name: shared, sectionName: c}}]}}
+"
+    );
+    let blocked: Vec<String> = said(&theirs)
+        .into_iter()
+        .filter_map(|(of, outcome)| Some(format!("{} {}", of.name, outcome.err()?)))
+        .collect();
+    assert_eq!(
+        blocked,
+        ["shared policy theirs is attached there already, and of two only the older holds"]
+    );
+}
+
+#[test]
 fn two_ways_with_different_policies_are_told() {
     let two = "
 apiVersion: gateway.networking.k8s.io/v1
