@@ -61,7 +61,7 @@ fn what_is_wrong_is_named_and_nothing_is_printed() {
         (&["absent.yaml"], "read absent.yaml: No such file"),
         (
             &["malformed.yaml"],
-            "read malformed.yaml: IngressProtectionPolicy web cannot be read: unknown field `timeout`",
+            "read malformed.yaml: IngressProtectionPolicy web cannot be read: spec.timeout: unknown field `timeout`",
         ),
         (&["--proxies=0", "policies.yaml"], "--proxies"),
     ] {

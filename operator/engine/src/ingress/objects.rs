@@ -112,8 +112,11 @@ pub struct Foreign {
 pub struct ObjectError {
     kind: String,
     name: String,
-    source: serde_json::Error,
+    source: Unread,
 }
+
+/// What is wrong with it, and where.
+type Unread = serde_path_to_error::Error<serde_json::Error>;
 
 impl Objects {
     /// Takes an object in, if it is of a kind that limits need. Says whether it is.
@@ -154,7 +157,7 @@ impl Objects {
         })
     }
 
-    fn take_policy(&mut self, object: &Value, kind: ForeignKind) -> Result<(), serde_json::Error> {
+    fn take_policy(&mut self, object: &Value, kind: ForeignKind) -> Result<(), Unread> {
         let (meta, attached): (Meta, Attached) = parse(object)?;
         if meta.is_ours() {
             return Ok(());
@@ -183,8 +186,8 @@ struct Read<S> {
     spec: S,
 }
 
-fn parse<'a, S: Deserialize<'a>>(object: &'a Value) -> Result<(Meta, S), serde_json::Error> {
-    Read::deserialize(object).map(|Read { metadata, spec }| (metadata, spec))
+fn parse<'a, S: Deserialize<'a>>(object: &'a Value) -> Result<(Meta, S), Unread> {
+    serde_path_to_error::deserialize(object).map(|Read { metadata, spec }| (metadata, spec))
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,8 @@
 //! What the two kinds of policy say, as values that can be compared.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize as _;
 use serde_json::Value;
+use serde_path_to_error::deserialize;
 use tsutsumi_api::{
     GROUP,
     ingress_protection::{
@@ -25,8 +25,8 @@ pub enum PolicyError {
         kind: String,
         /// Its name.
         name: String,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// What is wrong with it, and where.
+        source: serde_path_to_error::Error<serde_json::Error>,
     },
     /// It has no name, or a namespaced one no namespace.
     #[error(
@@ -72,11 +72,11 @@ impl Policy {
         let ours = text(&object["apiVersion"]).split('/').next() == Some(GROUP);
         match object["kind"].as_str().filter(|_| ours) {
             Some("IngressProtectionPolicy") => {
-                let policy = IngressProtectionPolicy::deserialize(object).map_err(malformed)?;
+                let policy: IngressProtectionPolicy = deserialize(object).map_err(malformed)?;
                 Self::try_from(&policy).map(Some)
             }
             Some("ClusterIngressProtectionPolicy") => {
-                let policy = ClusterIngressProtectionPolicy::deserialize(object).map_err(malformed)?;
+                let policy: ClusterIngressProtectionPolicy = deserialize(object).map_err(malformed)?;
                 Self::try_from(&policy).map(Some)
             }
             _ => Ok(None),
@@ -340,7 +340,12 @@ mod tests {
             panic!("{error:?}");
         };
         assert_eq!((kind.as_str(), name.as_str()), ("IngressProtectionPolicy", "web"));
-        assert!(source.to_string().contains("`timeout`"), "{source}");
+        assert!(
+            source
+                .to_string()
+                .starts_with("spec.timeout: unknown field `timeout`"),
+            "{source}"
+        );
         assert!(Policy::read(&json!({"kind": "ConfigMap"})).unwrap().is_none());
     }
 }
