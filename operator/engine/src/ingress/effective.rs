@@ -4,7 +4,7 @@
 //! and of listeners of Gateways there, so that adding one changes nothing in any other namespace. A policy of the whole
 //! cluster speaks of everything, and its floors hold back whoever would tighten too much.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use tsutsumi_model::{Combine, Lever, Limit, Limits, Map, Scope};
 
@@ -149,13 +149,13 @@ pub fn effective(surface: &Surface, policies: &[Policy]) -> Limits<Choice> {
         };
         let limits = policy.limits.clone().map(&said);
         if policy.name.is_cluster() {
-            of_cluster = of_cluster.combine(limits, &Stricter);
-            floors = floors.combine(policy.floors.clone().map(&said), &Looser);
+            of_cluster = of_cluster.combine(limits, &STRICTER);
+            floors = floors.combine(policy.floors.clone().map(&said), &LOOSER);
         } else {
-            of_namespace = of_namespace.combine(limits, &Stricter);
+            of_namespace = of_namespace.combine(limits, &STRICTER);
         }
     }
-    of_cluster.combine(of_namespace.combine(floors, &HeldBack), &Stricter)
+    of_cluster.combine(of_namespace.combine(floors, &HeldBack), &STRICTER)
 }
 
 /// Whether a policy is attached to this and may speak of it.
@@ -191,27 +191,23 @@ impl Map<(), Choice> for Said<'_> {
     }
 }
 
-struct Stricter;
+/// Of two values the one that is so beside the other; of equal ones the first.
+struct Prefer(Ordering);
 
-impl Combine<Choice> for Stricter {
+const STRICTER: Prefer = Prefer(Ordering::Less);
+const LOOSER: Prefer = Prefer(Ordering::Greater);
+
+impl Combine<Choice> for Prefer {
     fn both<T: Copy + Ord + fmt::Display>(
         &self,
         one: Limit<T, Choice>,
         other: Limit<T, Choice>,
     ) -> Limit<T, Choice> {
-        if other.value < one.value { other } else { one }
-    }
-}
-
-struct Looser;
-
-impl Combine<Choice> for Looser {
-    fn both<T: Copy + Ord + fmt::Display>(
-        &self,
-        one: Limit<T, Choice>,
-        other: Limit<T, Choice>,
-    ) -> Limit<T, Choice> {
-        if other.value > one.value { other } else { one }
+        if other.value.cmp(&one.value) == self.0 {
+            other
+        } else {
+            one
+        }
     }
 }
 
