@@ -37,17 +37,19 @@ fn envoy_gateway(rig: &Rig, helm: &Path) -> Result<()> {
             .arg(folder.join("chart"));
         helm.args(["--namespace", "envoy-gateway-system", "--create-namespace"]);
         helm.args(["--wait", "--timeout=3m"]);
-        for (value, image) in [
-            ("envoyGateway", images::envoy_gateway_name()),
-            ("envoyProxy", images::envoy_name()),
-        ] {
-            helm.arg("--set")
-                .arg(format!("global.images.{value}.image={image}"));
-            helm.arg("--set")
-                .arg(format!("global.images.{value}.pullPolicy=Never"));
-        }
+        helm.arg("--set").arg(format!(
+            "global.images.envoyGateway.image={}",
+            images::envoy_gateway_name()
+        ));
+        // Beside each proxy runs what ends it gently, from the controller's own image.
+        helm.arg("--set").arg(format!(
+            "config.envoyGateway.provider.kubernetes.shutdownManager.image={}",
+            images::envoy_gateway_name()
+        ));
         run::output(&mut helm)?;
-        rig.feed(&["apply", "--filename=-"], ENVOY_GATEWAY)?;
+        // A class with parameters takes the proxy's image from them alone.
+        let class = ENVOY_GATEWAY.replace("{envoy}", &images::envoy_name());
+        rig.feed(&["apply", "--filename=-"], &class)?;
         rig.kubectl(&[
             "wait",
             "gatewayclass/envoy-gateway",
