@@ -2,7 +2,8 @@
 //!
 //! A probe zone outside hears from which ports the pods' questions arrive, behind whatever translates addresses on the
 //! way (RFC 5452, 10). Its list must pass the tests of `DNS-03`, and it is compared with what the zone inside heard of
-//! the same pod, be it one of cluster DNS or of the managed resolver behind it. Questions that are lost are counted and not asked again: a NAT without free ports loses them.
+//! the same pod, be it one of cluster DNS or of the managed resolver behind it. Questions that are lost are counted and not
+//! asked again: a NAT without free ports loses them.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -102,7 +103,9 @@ fn judge_place(
     found.lost += u32::from(outside.tally.failed());
     lost(ledger, place, &inside, &outside);
     let before = inside.narrowest();
-    if before.is_none() && !inside.is_of(&resolvers.inside) {
+    // An address outside tells nothing of who asks: only where others are heard to ask for the pod may it be theirs.
+    let judged = inside.is_of(&resolvers.inside).then_some(&resolvers.outside);
+    if before.is_none() && judged.is_none() {
         return ledger.doubt(
             format!("too few questions of {place} reached the probe zone inside to compare with"),
             "DNS-03 says what is missing there.".to_owned(),
@@ -120,14 +123,7 @@ fn judge_place(
         );
     }
     for asker in &outside.heard.askers {
-        judge_asker(
-            ledger,
-            place,
-            &outside,
-            asker,
-            (before.as_ref(), resolvers),
-            found,
-        );
+        judge_asker(ledger, place, &outside, asker, (before.as_ref(), judged), found);
     }
 }
 
@@ -218,7 +214,7 @@ fn judge_asker(
     place: &Place,
     outside: &Told<'_>,
     asker: &Asker,
-    (before, resolvers): (Option<&Randomness>, &Resolvers),
+    (before, judged): (Option<&Randomness>, Option<&BTreeSet<IpAddr>>),
     found: &mut Found,
 ) {
     let index = Some(outside.index);
@@ -240,7 +236,9 @@ fn judge_asker(
                     cure(Flaw::NarrowSpread).to_owned(),
                     index,
                 ),
-                None if resolvers.outside.contains(&asker.address) => ledger.good(outside.index),
+                None if judged.is_some_and(|judged| judged.contains(&asker.address)) => {
+                    ledger.good(outside.index);
+                }
                 None => ledger.doubt(
                     format!("{from}: {inconclusive}"),
                     "Too few questions over UDP arrived to judge their ports; the next round asks again."

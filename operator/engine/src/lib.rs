@@ -17,3 +17,6 @@ pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod verify;
+
+/// The label, and its value, by which objects of ours say whose they are.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "tsutsumi");

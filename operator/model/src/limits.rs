@@ -212,6 +212,12 @@ macro_rules! levers {
                 }
             }
 
+            /// Whether nothing is limited.
+            #[must_use]
+            pub const fn is_empty(&self) -> bool {
+                $(self.$field.is_none())&&+
+            }
+
             /// Each lever that is limited, with its value as it is printed, in the order of a policy's fields.
             pub fn iter(&self) -> impl Iterator<Item = (Lever, String, &S)> {
                 [

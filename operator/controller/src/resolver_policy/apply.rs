@@ -8,6 +8,7 @@ use kube::Api;
 use serde_json::json;
 use tsutsumi_api::resolver_policy::{Rollout, RolloutState};
 use tsutsumi_engine::{
+    MANAGED_BY,
     cluster::Cluster,
     resolver::{
         Change, Checked, Plan, Record,
@@ -368,7 +369,11 @@ async fn save(scene: &Scene<'_>, record: &Record, slot: &Slot) -> Result<(), Err
     let config_map = ConfigMap {
         metadata: kube::core::ObjectMeta {
             name: Some(name.clone()),
-            labels: Some([("app.kubernetes.io/managed-by".to_owned(), "tsutsumi".to_owned())].into()),
+            labels: Some(
+                [MANAGED_BY]
+                    .map(|(label, us)| (label.to_owned(), us.to_owned()))
+                    .into(),
+            ),
             annotations: Some(
                 [(
                     "tsutsumi.dev/restore".to_owned(),

@@ -12,6 +12,7 @@ use tsutsumi_api::{
     conditions::{ConditionType, Reason},
 };
 use tsutsumi_engine::{
+    MANAGED_BY,
     resolver::{
         Checked, Plan, Planned, Record,
         status::{Inputs, status},
@@ -144,7 +145,11 @@ async fn keep_evidence(
     let config_map = ConfigMap {
         metadata: kube::core::ObjectMeta {
             name: Some(name.clone()),
-            labels: Some([("app.kubernetes.io/managed-by".to_owned(), "tsutsumi".to_owned())].into()),
+            labels: Some(
+                [MANAGED_BY]
+                    .map(|(label, us)| (label.to_owned(), us.to_owned()))
+                    .into(),
+            ),
             ..Default::default()
         },
         data: Some(data.clone()),

@@ -225,7 +225,7 @@ impl Place<'_> {
         let selector = self.selector()?;
         self.nobody_loses_dns(&selector)?;
         let mut wanted = network_policy::egress(self.namespace, selector, self.cluster, target, reach);
-        let labels = [("app.kubernetes.io/managed-by", "tsutsumi"), (LABEL, self.policy)];
+        let labels = [crate::MANAGED_BY, (LABEL, self.policy)];
         wanted.metadata.labels = Some(
             labels
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -6,6 +6,7 @@
 
 use std::{cmp::Ordering, fmt};
 
+use tsutsumi_api::ingress_protection::TargetKind;
 use tsutsumi_model::{Combine, Lever, Limit, Limits, Map, Scope};
 
 /// A policy as far as it limits something.
@@ -45,17 +46,6 @@ impl fmt::Display for PolicyName {
             Self::Namespaced(namespace, name) => write!(f, "IngressProtectionPolicy {namespace}/{name}"),
         }
     }
-}
-
-/// What a policy can be attached to.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum TargetKind {
-    /// `Gateway` of `gateway.networking.k8s.io`.
-    Gateway,
-    /// `HTTPRoute` of `gateway.networking.k8s.io`.
-    HttpRoute,
-    /// `Ingress` of `networking.k8s.io`.
-    Ingress,
 }
 
 /// An object that a policy is attached to.

@@ -3,12 +3,13 @@
 mod effective;
 #[cfg(test)]
 mod effective_tests;
+mod envoy_gateway;
+#[cfg(test)]
+mod envoy_gateway_tests;
 pub mod objects;
 mod policy;
-mod render;
-#[cfg(test)]
-mod render_tests;
 
-pub use effective::{Choice, Policy, PolicyName, Reference, Surface, TargetKind, effective};
+pub use effective::{Choice, Policy, PolicyName, Reference, Surface, effective};
+pub use envoy_gateway::{Blocked, Said, render};
 pub use policy::PolicyError;
-pub use render::{Blocked, Said, render};
+pub use tsutsumi_api::ingress_protection::TargetKind;

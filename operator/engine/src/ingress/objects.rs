@@ -6,11 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Reference, TargetKind};
+use crate::MANAGED_BY;
 
 /// What names of our objects begin with.
 pub(super) const PREFIX: &str = "tsutsumi-";
-/// The label that says whose objects ours are.
-pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "tsutsumi");
 
 /// The objects that limits are decided from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,7 +139,7 @@ impl Objects {
             (GATEWAY_API, "HTTPRoute") => parse(object).map(|(meta, spec): (Meta, RouteSpec)| {
                 let object = meta.reference(TargetKind::HttpRoute);
                 let parents = spec.parent_refs.into_iter();
-                let parents = parents.filter_map(|parent| parent.gateway(GATEWAY_API, &object.namespace));
+                let parents = parents.filter_map(|parent| parent.gateway(&object.namespace));
                 self.routes.push(Route {
                     parents: parents.collect(),
                     object,
@@ -266,8 +265,8 @@ struct Ref {
 
 impl Ref {
     /// A route's parent, where that is a Gateway: what is left out means one, in the route's namespace.
-    fn gateway(self, group: &str, namespace: &str) -> Option<Reference> {
-        let is_gateway = self.group.as_deref().is_none_or(|named| named == group)
+    fn gateway(self, namespace: &str) -> Option<Reference> {
+        let is_gateway = self.group.as_deref().is_none_or(|group| group == GATEWAY_API)
             && self.kind.as_deref().is_none_or(|kind| kind == "Gateway");
         is_gateway.then(|| Reference {
             kind: TargetKind::Gateway,

@@ -7,13 +7,13 @@ use tsutsumi_api::{
     GROUP,
     ingress_protection::{
         ClusterIngressProtectionPolicy, Handshake, IngressProtectionPolicy, Limits as SharedLimits,
-        PerClient, TargetGroup, TargetKind as ApiKind, Timeouts, Unit,
+        PerClient, TargetGroup, TargetKind, Timeouts, Unit,
     },
     values::{Period, Size},
 };
 use tsutsumi_model::{Bytes, BytesPerSecond, Count, Limit, Limits, Per, Rate, Seconds};
 
-use super::{Policy, PolicyName, Reference, TargetKind};
+use super::{Policy, PolicyName, Reference};
 
 /// A policy that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +144,7 @@ impl TryFrom<&ClusterIngressProtectionPolicy> for Policy {
 /// A target of either kind of policy.
 struct Target<'a> {
     group: TargetGroup,
-    kind: ApiKind,
+    kind: TargetKind,
     namespace: &'a str,
     name: &'a str,
     section: Option<&'a str>,
@@ -155,17 +155,17 @@ fn references<'a>(
     targets: impl Iterator<Item = Target<'a>>,
 ) -> Result<Vec<Reference>, PolicyError> {
     let reference = |(index, target): (usize, Target<'_>)| {
-        let kind = match (target.group, target.kind) {
-            (TargetGroup::Gateway, ApiKind::Gateway) => TargetKind::Gateway,
-            (TargetGroup::Gateway, ApiKind::HttpRoute) => TargetKind::HttpRoute,
-            (TargetGroup::Networking, ApiKind::Ingress) => TargetKind::Ingress,
-            _ => {
-                return Err(PolicyError::Group {
-                    policy: policy.clone(),
-                    index,
-                });
-            }
+        let kind = target.kind;
+        let group = match kind {
+            TargetKind::Gateway | TargetKind::HttpRoute => TargetGroup::Gateway,
+            TargetKind::Ingress => TargetGroup::Networking,
         };
+        if target.group != group {
+            return Err(PolicyError::Group {
+                policy: policy.clone(),
+                index,
+            });
+        }
         if target.section.is_some() && kind != TargetKind::Gateway {
             return Err(PolicyError::Section {
                 policy: policy.clone(),

@@ -55,7 +55,7 @@ impl Wish<'_> {
         [
             ("app.kubernetes.io/name", "unbound"),
             ("app.kubernetes.io/part-of", "tsutsumi"),
-            ("app.kubernetes.io/managed-by", "tsutsumi"),
+            crate::MANAGED_BY,
             (LABEL, self.policy),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

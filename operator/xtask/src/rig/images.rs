@@ -68,11 +68,6 @@ pub(crate) fn import_unbound(root: &Path) -> Result<()> {
     for program in tools::unbound::PROGRAMS {
         files.extend(tools::debian::program(root, program)?);
     }
-    let entry = |(path, source)| Entry {
-        path,
-        source,
-        binds_low_ports: false,
-    };
     import(
         "unbound",
         &Image {
@@ -93,11 +88,6 @@ pub(crate) fn envoy_name() -> String {
 pub(crate) fn import_envoy(program: PathBuf, libraries: &Path) -> Result<()> {
     let mut files = tools::debian::loaded(libraries, &program)?;
     files.push(("/usr/local/bin/envoy".to_owned(), program));
-    let entry = |(path, source)| Entry {
-        path,
-        source,
-        binds_low_ports: false,
-    };
     import(
         "envoy",
         &Image {
@@ -122,11 +112,7 @@ pub(crate) fn import_envoy_gateway(program: PathBuf) -> Result<()> {
             name: &envoy_gateway_name(),
             user: NOBODY,
             entrypoint: "/usr/local/bin/envoy-gateway",
-            files: vec![Entry {
-                path: "/usr/local/bin/envoy-gateway".to_owned(),
-                source: program,
-                binds_low_ports: false,
-            }],
+            files: vec![entry(("/usr/local/bin/envoy-gateway".to_owned(), program))],
         },
     )
 }
@@ -136,6 +122,15 @@ pub(crate) fn tag_unbound(tag: &Version) -> Result<String> {
     let name = format!("{UNBOUND}:{tag}");
     containerd::tag(&unbound_name(), &name)?;
     Ok(name)
+}
+
+/// A file without a capability, by its place in the image and where it is read from.
+fn entry((path, source): (String, PathBuf)) -> Entry {
+    Entry {
+        path,
+        source,
+        binds_low_ports: false,
+    }
 }
 
 fn import(file: &str, image: &Image<'_>) -> Result<()> {

@@ -6,9 +6,11 @@ use serde_json::{Map, Value, json};
 use tsutsumi_model::Limits;
 use tsutsumi_providers::envoy_gateway::{self, Unreadable, Unsupported};
 
+use crate::MANAGED_BY;
+
 use super::{
     Choice, Policy, Reference, Surface, effective,
-    objects::{Foreign, ForeignKind, Gateway, MANAGED_BY, Objects, PREFIX, Route},
+    objects::{Foreign, ForeignKind, Gateway, Objects, PREFIX, Route},
 };
 
 /// Who serves the classes whose Gateways are limited.
@@ -94,7 +96,7 @@ pub fn render(
             .filter(|listener| route.parents.iter().any(|parent| parent.means(listener)))
             .collect();
         let limits = effective(&Surface::Route(route.object.clone(), ways.clone()), policies);
-        if !ways.is_empty() && limits.iter().next().is_some() {
+        if !ways.is_empty() && !limits.is_empty() {
             said.push((
                 route.object.clone(),
                 of_route(route, &ways, limits, objects, proxies),
@@ -121,7 +123,7 @@ fn of_gateway(
         .collect();
     let shares = limited
         .iter()
-        .any(|(listener, limits)| !is_none(limits) && gateway.shares_a_port(listener));
+        .any(|(listener, limits)| !limits.is_empty() && gateway.shares_a_port(listener));
     if let [(_, first), others @ ..] = &limited[..]
         && shares
         && others.iter().all(|(_, limits)| limits == first)
@@ -131,7 +133,7 @@ fn of_gateway(
     }
     limited
         .into_iter()
-        .filter(|(_, limits)| !is_none(limits))
+        .filter(|(_, limits)| !limits.is_empty())
         .map(|(listener, limits)| {
             let said = if gateway.shares_a_port(&listener) {
                 Err(Blocked::SharedPort)
@@ -141,10 +143,6 @@ fn of_gateway(
             (listener, said)
         })
         .collect()
-}
-
-fn is_none(limits: &Limits<Choice>) -> bool {
-    limits.iter().next().is_none()
 }
 
 /// Of all listeners at once; whatever foreign policy is attached to one of them or to all takes its place.
